@@ -1,0 +1,250 @@
+"""What a plugin says it needs from the system: network, file system, context keys.
+
+A requirement is a request, never a grant: the operator's policy decides what of it is given.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from pluginapi.errors import InvalidManifest
+
+__all__ = [
+    "FilesystemAccess",
+    "FilesystemRequirement",
+    "NetworkAccess",
+    "NetworkRequirement",
+    "NetworkTarget",
+    "PluginRequirements",
+]
+
+_MAX_DOMAIN_CHARS: Final = 253
+_MAX_LABEL_CHARS: Final = 63
+_MAX_PORT: Final = 65_535
+_MAX_ITEMS: Final = 256
+_MAX_PATH_CHARS: Final = 4096
+
+
+def _refuse(message: str, hint: str) -> InvalidManifest:
+    return InvalidManifest(message, code="manifest.requirement", hint=hint)
+
+
+class NetworkAccess(Enum):
+    """How much of the network a plugin asks for."""
+
+    NONE = "none"
+    RESTRICTED = "restricted"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTarget:
+    """Name one destination: a domain, an address or an address range, optionally one port.
+
+    Use the constructors `domain`, `ip` and `cidr`; the plain constructor takes an already
+    normalised ``host``.
+
+    Attributes:
+        host: ``api.example.com``, ``*.example.com`` (which never matches ``evilexample.com``),
+            ``192.0.2.7`` or ``192.0.2.0/24``.
+        port: The only port allowed, or None for every port.
+    """
+
+    host: str
+    port: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.port is not None and (type(self.port) is not int or not 1 <= self.port <= _MAX_PORT):
+            raise _refuse(f"port {self.port!r} is not from 1 to 65535", "give a port number or None")
+        if not isinstance(self.host, str) or not (_is_network(self.host) or _is_domain(self.host)):
+            raise _refuse(
+                f"network target {self.host!r} is neither a domain, an address nor a range",
+                "write 'api.example.com', '*.example.com', '192.0.2.7' or '192.0.2.0/24'",
+            )
+
+    @classmethod
+    def domain(cls, name: str, port: int | None = None) -> NetworkTarget:
+        """Name a domain, exactly or as ``*.suffix``; case and a final dot do not matter."""
+        return cls(name.lower().removesuffix("."), port)
+
+    @classmethod
+    def ip(cls, address: str, port: int | None = None) -> NetworkTarget:
+        """Name one IPv4 or IPv6 address."""
+        try:
+            return cls(str(ipaddress.ip_address(address)), port)
+        except ValueError as err:
+            raise _refuse(f"{address!r} is not an IP address", "write '192.0.2.7' or '2001:db8::7'") from err
+
+    @classmethod
+    def cidr(cls, network: str, port: int | None = None) -> NetworkTarget:
+        """Name an address range in CIDR notation (RFC 4632)."""
+        try:
+            return cls(str(ipaddress.ip_network(network)), port)
+        except ValueError as err:
+            raise _refuse(f"{network!r} is not an address range", "write '192.0.2.0/24'") from err
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_network(host: str) -> bool:
+    try:
+        ipaddress.ip_network(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_domain(host: str) -> bool:
+    name = host.removeprefix("*.")
+    if not 0 < len(name) <= _MAX_DOMAIN_CHARS:
+        return False
+    labels = name.split(".")
+    # An all-numeric last label would make "300.300.300.300" a domain; no top-level domain is one.
+    if labels[-1].isdigit():
+        return False
+    return all(
+        0 < len(label) <= _MAX_LABEL_CHARS
+        and label[0] != "-" != label[-1]
+        and all(char.isascii() and (char.isalnum() or char in "-_") and not char.isupper() for char in label)
+        for label in labels
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequirement:
+    """Say which network destinations a plugin needs."""
+
+    access: NetworkAccess = NetworkAccess.NONE
+    allowed_targets: tuple[NetworkTarget, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allowed_targets", tuple(self.allowed_targets))
+        if bool(self.allowed_targets) != (self.access is NetworkAccess.RESTRICTED):
+            raise _refuse(
+                "network targets go with restricted access, and restricted access needs a target",
+                "use NetworkRequirement.none(), .restricted(target, ...) or .full()",
+            )
+        if len(self.allowed_targets) > _MAX_ITEMS:
+            raise _refuse(f"more than {_MAX_ITEMS} network targets", "name a range or a *.suffix")
+        if not all(isinstance(target, NetworkTarget) for target in self.allowed_targets):
+            raise _refuse(
+                "a network target is not a NetworkTarget", "use NetworkTarget.domain('api.example.com')"
+            )
+
+    @classmethod
+    def none(cls) -> NetworkRequirement:
+        """Ask for no network at all."""
+        return cls()
+
+    @classmethod
+    def restricted(cls, *allowed_targets: NetworkTarget) -> NetworkRequirement:
+        """Ask for the named destinations only."""
+        return cls(NetworkAccess.RESTRICTED, allowed_targets)
+
+    @classmethod
+    def full(cls) -> NetworkRequirement:
+        """Ask for the whole network."""
+        return cls(NetworkAccess.FULL)
+
+
+class FilesystemAccess(Enum):
+    """How a plugin asks to use its paths."""
+
+    NONE = "none"
+    READ_ONLY = "read_only"
+    READ_WRITE = "read_write"
+
+
+@dataclass(frozen=True, slots=True)
+class FilesystemRequirement:
+    """Say which paths of the host a plugin needs."""
+
+    access: FilesystemAccess = FilesystemAccess.NONE
+    allowed_paths: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allowed_paths", tuple(self.allowed_paths))
+        if bool(self.allowed_paths) != (self.access is not FilesystemAccess.NONE):
+            raise _refuse(
+                "paths go with read-only or read-write access, and those need a path",
+                "use FilesystemRequirement.none(), .read_only(path, ...) or .read_write(path, ...)",
+            )
+        if len(self.allowed_paths) > _MAX_ITEMS:
+            raise _refuse(f"more than {_MAX_ITEMS} paths", "name a common parent directory")
+        for path in self.allowed_paths:
+            if (
+                not isinstance(path, str)
+                or not 0 < len(path) <= _MAX_PATH_CHARS
+                or "\0" in path
+                or not PurePosixPath(path).is_absolute()
+                or ".." in PurePosixPath(path).parts
+            ):
+                raise _refuse(
+                    f"path {path!r} is not an absolute path without '..'", "write '/data/readonly'"
+                )
+
+    @classmethod
+    def none(cls) -> FilesystemRequirement:
+        """Ask for no path of the host."""
+        return cls()
+
+    @classmethod
+    def read_only(cls, *allowed_paths: str) -> FilesystemRequirement:
+        """Ask to read the named paths."""
+        return cls(FilesystemAccess.READ_ONLY, allowed_paths)
+
+    @classmethod
+    def read_write(cls, *allowed_paths: str) -> FilesystemRequirement:
+        """Ask to read and write the named paths."""
+        return cls(FilesystemAccess.READ_WRITE, allowed_paths)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRequirements:
+    """Say what a plugin needs from its host.
+
+    Attributes:
+        network: Destinations it connects to.
+        filesystem: Paths it opens.
+        context_read: Names of the context keys that it reads.
+        context_write: Names of the context keys that it sets.
+    """
+
+    network: NetworkRequirement = field(default_factory=NetworkRequirement)
+    filesystem: FilesystemRequirement = field(default_factory=FilesystemRequirement)
+    context_read: tuple[str, ...] = ()
+    context_write: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, expected in (("network", NetworkRequirement), ("filesystem", FilesystemRequirement)):
+            if not isinstance(getattr(self, name), expected):
+                raise _refuse(f"{name} is not a {expected.__name__}", f"use {expected.__name__}.none()")
+        for name in ("context_read", "context_write"):
+            keys = tuple(getattr(self, name))
+            if len(keys) > _MAX_ITEMS or not all(isinstance(key, str) and key for key in keys):
+                raise _refuse(
+                    f"{name} is not a list of at most {_MAX_ITEMS} key names", "write ('Logger',)"
+                )
+            object.__setattr__(self, name, keys)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the requirements as JSON-representable values."""
+        return {
+            "network": {
+                "access": self.network.access.value,
+                "allowed_targets": [str(target) for target in self.network.allowed_targets],
+            },
+            "filesystem": {
+                "access": self.filesystem.access.value,
+                "allowed_paths": list(self.filesystem.allowed_paths),
+            },
+            "context_read": list(self.context_read),
+            "context_write": list(self.context_write),
+        }
