@@ -59,9 +59,7 @@ class BuildWithExamples(build_py):
 setup(
     cmdclass={"build_py": BuildWithExamples},
     ext_modules=cythonize(
-        [
-            native("_abi", "abi/instance.c", "abi/memory.c", "abi/library.c"),
-        ],
+        [],
         build_dir="build/cython",
         include_path=["src", NATIVE],
         language_level=3,
