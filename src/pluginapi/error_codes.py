@@ -33,14 +33,14 @@ CODES: Mapping[str, str] = MappingProxyType(
         "registry.already_loaded": "A plugin of this name is loaded already.",
         "registry.not_found": "No plugin of this name is known.",
         "registry.invalid_state": "The operation does not exist in the plugin's state.",
-        # Security: keys
+        # Keys
         "key.invalid": "The key file or key text is malformed.",
-        # Security: signatures
+        # Signatures
         "signature.invalid": "The signature does not verify under the key.",
-        # Security: trust and policy
+        # Trust and policy
         "security.refused": "A security check refused the plugin.",
         "trust.not_listed": "The plugin's hash is not in the trust list.",
-        # Security: trust list file
+        # The file of the trust list
         "trust_list.invalid": "The trust list is damaged or was changed by somebody else.",
         # Limits
         "limits.invalid": "A resource limit is outside its bounds.",

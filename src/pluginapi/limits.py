@@ -80,7 +80,9 @@ class ResourceLimits:
 
     def capped_by(self, ceiling: ResourceLimits) -> ResourceLimits:
         """Return the smaller of both limits, resource by resource."""
-        return ResourceLimits(**{name: min(getattr(self, name), getattr(ceiling, name)) for name in self.BOUNDS})
+        return ResourceLimits(
+            **{name: min(getattr(self, name), getattr(ceiling, name)) for name in self.BOUNDS}
+        )
 
     def to_dict(self) -> dict[str, int]:
         """Return the limits as plain integers by name."""

@@ -96,7 +96,9 @@ class PluginManifest:
             "kind": self.kind.value,
             "abi": None if self.abi is None else f"{self.abi[0]}.{self.abi[1]}",
             "entry": self.entry,
-            "resource_limits": None if self.resource_limits is None else self.resource_limits.to_dict(),
+            "resource_limits": None
+            if self.resource_limits is None
+            else self.resource_limits.to_dict(),
             "requirements": self.requirements.to_dict(),
             "dependencies": [
                 {"name": item.name, "version_range": item.version_range, "optional": item.optional}
@@ -111,8 +113,8 @@ def check_name(name: object) -> None:
         raise InvalidManifest(
             f"plugin name {str(name)[:80]!r} is not allowed",
             code="manifest.name",
-            hint="use 1 to 64 characters: lower-case letters and digits, joined by '.', '_' or '-', "
-            "for example 'acme.request-filter'",
+            hint="use 1 to 64 characters: lower-case letters and digits, joined by '.', '_' or "
+            "'-', for example 'acme.request-filter'",
         )
 
 
@@ -121,7 +123,8 @@ def _check_text(what: str, text: object, limit: int, *, one_line: bool) -> None:
         raise InvalidManifest(f"{what} is not text", hint=f"give {what} as text")
     if not 0 < len(text) <= limit:
         raise InvalidManifest(
-            f"{what} has {len(text)} characters, not 1 to {limit}", hint=f"write a {what} of that length"
+            f"{what} has {len(text)} characters, not 1 to {limit}",
+            hint=f"write a {what} of that length",
         )
     allowed = "" if one_line else "\n\t"
     bad = next((char for char in text if not char.isprintable() and char not in allowed), None)
@@ -136,9 +139,12 @@ def _check_dependencies(name: str, dependencies: Iterable[PluginDependency]) -> 
     names = [item.name for item in dependencies]
     if len(names) > _MAX_DEPENDENCIES:
         raise InvalidManifest(
-            f"{len(names)} dependencies, more than {_MAX_DEPENDENCIES}", hint="name direct dependencies only"
+            f"{len(names)} dependencies, more than {_MAX_DEPENDENCIES}",
+            hint="name direct dependencies only",
         )
     if len(set(names)) != len(names):
         raise InvalidManifest("a dependency is named twice", hint="name every dependency once")
     if name in names:
-        raise InvalidManifest("the plugin depends on itself", hint="remove it from its dependencies")
+        raise InvalidManifest(
+            "the plugin depends on itself", hint="remove it from its dependencies"
+        )

@@ -58,8 +58,12 @@ class NetworkTarget:
     port: int | None = None
 
     def __post_init__(self) -> None:
-        if self.port is not None and (type(self.port) is not int or not 1 <= self.port <= _MAX_PORT):
-            raise _refuse(f"port {self.port!r} is not from 1 to 65535", "give a port number or None")
+        if self.port is not None and (
+            type(self.port) is not int or not 1 <= self.port <= _MAX_PORT
+        ):
+            raise _refuse(
+                f"port {self.port!r} is not from 1 to 65535", "give a port number or None"
+            )
         if not isinstance(self.host, str) or not (_is_network(self.host) or _is_domain(self.host)):
             raise _refuse(
                 f"network target {self.host!r} is neither a domain, an address nor a range",
@@ -77,7 +81,9 @@ class NetworkTarget:
         try:
             return cls(str(ipaddress.ip_address(address)), port)
         except ValueError as err:
-            raise _refuse(f"{address!r} is not an IP address", "write '192.0.2.7' or '2001:db8::7'") from err
+            raise _refuse(
+                f"{address!r} is not an IP address", "write '192.0.2.7' or '2001:db8::7'"
+            ) from err
 
     @classmethod
     def cidr(cls, network: str, port: int | None = None) -> NetworkTarget:
@@ -112,7 +118,10 @@ def _is_domain(host: str) -> bool:
     return all(
         0 < len(label) <= _MAX_LABEL_CHARS
         and label[0] != "-" != label[-1]
-        and all(char.isascii() and (char.isalnum() or char in "-_") and not char.isupper() for char in label)
+        and all(
+            char.isascii() and (char.isalnum() or char in "-_") and not char.isupper()
+            for char in label
+        )
         for label in labels
     )
 
@@ -135,7 +144,8 @@ class NetworkRequirement:
             raise _refuse(f"more than {_MAX_ITEMS} network targets", "name a range or a *.suffix")
         if not all(isinstance(target, NetworkTarget) for target in self.allowed_targets):
             raise _refuse(
-                "a network target is not a NetworkTarget", "use NetworkTarget.domain('api.example.com')"
+                "a network target is not a NetworkTarget",
+                "use NetworkTarget.domain('api.example.com')",
             )
 
     @classmethod
@@ -223,9 +233,14 @@ class PluginRequirements:
     context_write: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, expected in (("network", NetworkRequirement), ("filesystem", FilesystemRequirement)):
+        for name, expected in (
+            ("network", NetworkRequirement),
+            ("filesystem", FilesystemRequirement),
+        ):
             if not isinstance(getattr(self, name), expected):
-                raise _refuse(f"{name} is not a {expected.__name__}", f"use {expected.__name__}.none()")
+                raise _refuse(
+                    f"{name} is not a {expected.__name__}", f"use {expected.__name__}.none()"
+                )
         for name in ("context_read", "context_write"):
             keys = tuple(getattr(self, name))
             if len(keys) > _MAX_ITEMS or not all(isinstance(key, str) and key for key in keys):

@@ -29,9 +29,8 @@ class PluginVersion:
     __slots__ = ("_text", "_version")
 
     def __init__(self, major: int, minor: int, patch: int) -> None:
-        parsed = PluginVersion.parse(f"{major}.{minor}.{patch}")
-        self._version = parsed._version
-        self._text = parsed._text
+        self._text = f"{major}.{minor}.{patch}"
+        self._version = _parse(self._text)
 
     @classmethod
     def parse(cls, text: str) -> PluginVersion:
@@ -41,14 +40,7 @@ class PluginVersion:
             InvalidManifest: With code ``manifest.version`` when the text has not exactly three
                 numbers of 32 bits each, or a pre-release part that PEP 440 does not know.
         """
-        if not isinstance(text, str) or len(text) > _MAX_VERSION_CHARS:
-            raise _invalid(str(text)[:_MAX_VERSION_CHARS])
-        try:
-            version = Version(text)
-        except InvalidVersion as err:
-            raise _invalid(text) from err
-        if len(version.release) != _RELEASE_PARTS or version.epoch or max(version.release) > _MAX_PART:
-            raise _invalid(text)
+        version = _parse(text)
         self = cls.__new__(cls)
         self._version = version
         self._text = text
@@ -106,6 +98,19 @@ def parse_version_range(text: str) -> SpecifierSet:
             code="manifest.version",
             hint="write it as comparisons joined by commas, for example '>=2.1,<3'",
         ) from err
+
+
+def _parse(text: object) -> Version:
+    if not isinstance(text, str) or len(text) > _MAX_VERSION_CHARS:
+        raise _invalid(str(text)[:_MAX_VERSION_CHARS])
+    try:
+        version = Version(text)
+    except InvalidVersion as err:
+        raise _invalid(text) from err
+    release = version.release
+    if len(release) != _RELEASE_PARTS or version.epoch or max(release) > _MAX_PART:
+        raise _invalid(text)
+    return version
 
 
 def _invalid(text: str) -> InvalidManifest:
