@@ -6,6 +6,8 @@ A requirement is a request, never a grant: the operator's policy decides what of
 from __future__ import annotations
 
 import ipaddress
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePosixPath
@@ -99,6 +101,16 @@ class NetworkTarget:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def _items(what: str, value: object, example: str) -> tuple[Any, ...]:
+    """Return a sequence as a tuple; a bare string is a sequence too, and always a mistake."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise _refuse(f"{what} is {value!r}, not a list", f"write {example}")
+    items = tuple(itertools.islice(value, _MAX_ITEMS + 1))
+    if len(items) > _MAX_ITEMS:
+        raise _refuse(f"{what} has more than {_MAX_ITEMS} items", "name fewer, broader ones")
+    return items
+
+
 def _is_network(host: str) -> bool:
     try:
         ipaddress.ip_network(host)
@@ -134,14 +146,15 @@ class NetworkRequirement:
     allowed_targets: tuple[NetworkTarget, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "allowed_targets", tuple(self.allowed_targets))
+        if not isinstance(self.access, NetworkAccess):
+            raise _refuse("network access is not a NetworkAccess", "use NetworkRequirement.none()")
+        targets = _items("allowed_targets", self.allowed_targets, "(NetworkTarget.ip('::1'),)")
+        object.__setattr__(self, "allowed_targets", targets)
         if bool(self.allowed_targets) != (self.access is NetworkAccess.RESTRICTED):
             raise _refuse(
                 "network targets go with restricted access, and restricted access needs a target",
                 "use NetworkRequirement.none(), .restricted(target, ...) or .full()",
             )
-        if len(self.allowed_targets) > _MAX_ITEMS:
-            raise _refuse(f"more than {_MAX_ITEMS} network targets", "name a range or a *.suffix")
         if not all(isinstance(target, NetworkTarget) for target in self.allowed_targets):
             raise _refuse(
                 "a network target is not a NetworkTarget",
@@ -180,14 +193,17 @@ class FilesystemRequirement:
     allowed_paths: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "allowed_paths", tuple(self.allowed_paths))
+        if not isinstance(self.access, FilesystemAccess):
+            raise _refuse(
+                "file system access is not a FilesystemAccess", "use FilesystemRequirement.none()"
+            )
+        paths = _items("allowed_paths", self.allowed_paths, "('/data/readonly',)")
+        object.__setattr__(self, "allowed_paths", paths)
         if bool(self.allowed_paths) != (self.access is not FilesystemAccess.NONE):
             raise _refuse(
                 "paths go with read-only or read-write access, and those need a path",
                 "use FilesystemRequirement.none(), .read_only(path, ...) or .read_write(path, ...)",
             )
-        if len(self.allowed_paths) > _MAX_ITEMS:
-            raise _refuse(f"more than {_MAX_ITEMS} paths", "name a common parent directory")
         for path in self.allowed_paths:
             if (
                 not isinstance(path, str)
@@ -242,11 +258,9 @@ class PluginRequirements:
                     f"{name} is not a {expected.__name__}", f"use {expected.__name__}.none()"
                 )
         for name in ("context_read", "context_write"):
-            keys = tuple(getattr(self, name))
-            if len(keys) > _MAX_ITEMS or not all(isinstance(key, str) and key for key in keys):
-                raise _refuse(
-                    f"{name} is not a list of at most {_MAX_ITEMS} key names", "write ('Logger',)"
-                )
+            keys = _items(name, getattr(self, name), "('Logger',)")
+            if not all(isinstance(key, str) and key for key in keys):
+                raise _refuse(f"{name} holds something else than names", "write ('Logger',)")
             object.__setattr__(self, name, keys)
 
     def to_dict(self) -> dict[str, Any]:

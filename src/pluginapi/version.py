@@ -14,6 +14,7 @@ __all__ = ["PluginVersion", "parse_version_range"]
 
 _RELEASE_PARTS: Final = 3
 _MAX_VERSION_CHARS: Final = 64
+_MAX_RANGE_CHARS: Final = 256
 _MAX_PART: Final = 2**32 - 1
 
 
@@ -68,7 +69,9 @@ class PluginVersion:
 
         Pre-releases match only a range that names one, as PEP 440 says.
         """
-        return parse_version_range(version_range).contains(self._version)
+        allowed = parse_version_range(version_range)
+        # Said outright: by default some releases of packaging let a lone pre-release pass.
+        return allowed.contains(self._version, prereleases=bool(allowed.prereleases))
 
     def __str__(self) -> str:
         return self._text
@@ -89,7 +92,18 @@ class PluginVersion:
 
 
 def parse_version_range(text: str) -> SpecifierSet:
-    """Read a version range such as ``>=2.1,<3`` (PEP 440); an empty text matches everything."""
+    """Read a version range such as ``>=2.1,<3`` (PEP 440); an empty text matches everything.
+
+    Raises:
+        InvalidManifest: With code ``manifest.version`` when it is malformed, or longer than 256
+            characters.
+    """
+    if not isinstance(text, str) or len(text) > _MAX_RANGE_CHARS:
+        raise InvalidManifest(
+            f"a version range is not a text of at most {_MAX_RANGE_CHARS} characters",
+            code="manifest.version",
+            hint="write it as comparisons joined by commas, for example '>=2.1,<3'",
+        )
     try:
         return SpecifierSet(text)
     except InvalidSpecifier as err:

@@ -1,0 +1,1 @@
+"""Live plugins: what a verified file becomes, one module for each kind of plugin."""
