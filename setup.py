@@ -59,7 +59,16 @@ class BuildWithExamples(build_py):
 setup(
     cmdclass={"build_py": BuildWithExamples},
     ext_modules=cythonize(
-        [],
+        [
+            native(
+                "_abi",
+                "abi/instance.c",
+                "abi/library_posix.c",
+                "abi/memory.c",
+                "abi/services.c",
+                "abi/sink.c",
+            ),
+        ],
         build_dir="build/cython",
         include_path=["src", NATIVE],
         language_level=3,

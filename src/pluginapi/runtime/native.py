@@ -1,0 +1,596 @@
+"""Native plugins in this process: shared libraries with the C ABI of ``pluginapi.h``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+
+from pluginapi._native import _abi
+from pluginapi.errors import (
+    AbiIncompatible,
+    ConfigError,
+    ContextError,
+    ContextKeyNotFound,
+    ContextTypeError,
+    HookError,
+    HookOrderError,
+    HookTypeError,
+    InitializationError,
+    InvalidPlugin,
+    InvalidState,
+    LoadError,
+    PluginError,
+    ResourceViolation,
+    ShutdownError,
+    SymbolNotFound,
+)
+from pluginapi.limits import ResourceLimits
+from pluginapi.manifest import PluginManifest
+from pluginapi.plugin_file import PluginFile
+from pluginapi.runtime.threads import run_in_daemon_thread
+
+__all__ = ["DEFAULT_MAX_RESULT_BYTES", "NativeHandler", "NativePlugin", "load_native"]
+
+DEFAULT_MAX_RESULT_BYTES: Final = 16 * 1024 * 1024
+"""The largest result of one hook handler and the sum of context values it may read, 16 MiB."""
+
+_EMPTY_CONFIG: Final = b"\x80"
+_STOP: Final = 1
+_ERR_STATE: Final = -8
+
+_Result: TypeAlias = tuple[int, bytes | None, str, Exception | None]
+
+
+class _Status(NamedTuple):
+    """What one pa_status means to Python; without an error the operation's own class is raised."""
+
+    name: str
+    error: type[PluginError] | None = None
+    code: str | None = None
+    hint: str | None = None
+
+
+_STATUSES: Final[dict[int, _Status]] = {
+    -1: _Status("PA_ERR_FAIL"),
+    -2: _Status("PA_ERR_BAD_ARG"),
+    -3: _Status("PA_ERR_UNSUPPORTED"),
+    -4: _Status("PA_ERR_DENIED"),
+    -5: _Status(
+        "PA_ERR_LIMIT",
+        ResourceViolation,
+        "limits.exceeded",
+        "raise max_heap_bytes for this plugin, or let it produce smaller results",
+    ),
+    -6: _Status("PA_ERR_TIMEOUT"),
+    -7: _Status("PA_ERR_CANCELLED"),
+    -8: _Status(
+        "PA_ERR_STATE",
+        InvalidState,
+        "abi.call_state",
+        "call the plugin between load and unload only, and not from inside its own calls",
+    ),
+    -9: _Status(
+        "PA_ERR_ABI",
+        AbiIncompatible,
+        "abi.incompatible",
+        "the plugin breaks the rules of pluginapi.h: report this to its author",
+    ),
+    -10: _Status("PA_ERR_IO"),
+    -11: _Status("PA_ERR_NOT_FOUND"),
+    -12: _Status("PA_ERR_AGAIN"),
+}
+
+_CONTEXT_CODES: Final[dict[str, type[PluginError]]] = {
+    "context.full": ResourceViolation,
+    "context.closed": InvalidState,
+}
+
+# What a plugin is told when a service that it called raised.
+_SERVICE_STATUSES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (ContextKeyNotFound, -11),
+    (ContextTypeError, -2),
+    (ContextError, -4),
+    (InvalidState, -8),
+    (ResourceViolation, -5),
+    (HookTypeError, -2),
+    (HookOrderError, -2),
+    (LookupError, -11),
+    (ValueError, -2),
+    (TypeError, -2),
+    (MemoryError, -5),
+)
+
+_FLAW_CODES: Final = {
+    _abi.Flaw.NO_PLUGIN: "abi.plugin_struct",
+    _abi.Flaw.SIZE: "abi.plugin_struct",
+    _abi.Flaw.ABI: "abi.incompatible",
+    _abi.Flaw.NAME: "abi.identity",
+    _abi.Flaw.VERSION: "abi.identity",
+    _abi.Flaw.CALLBACK: "abi.plugin_struct",
+}
+
+_FLAW_HINTS: Final = {
+    "abi.plugin_struct": "rebuild the plugin with this host's pluginapi.h (`pluginapi include`)",
+    "abi.incompatible": "rebuild the plugin with this host's pluginapi.h (`pluginapi include`)",
+    "abi.identity": "make PA_MANIFEST and the pa_plugin structure say the same, then sign again",
+}
+
+
+class HookRegistrar(Protocol):
+    """What is needed of a `pluginapi.hooks.scope.HookScope`."""
+
+    def hook(self, name: str, /) -> Any:
+        """Return the `pluginapi.hooks.hook.Hook` of this name."""
+
+    def register(self, name: str, priority: int, handler: Callable[[Any], object], /) -> object:
+        """Add a handler."""
+
+
+class ContextAccess(Protocol):
+    """What is needed of a `pluginapi.context.PluginContext`."""
+
+    def get_bytes(self, name: str, /) -> bytes:
+        """Return a value as msgpack."""
+
+    def set_bytes(self, name: str, data: bytes, /) -> None:
+        """Store a value that is given as msgpack."""
+
+    def has(self, name: str, /) -> bool:
+        """Tell whether `get_bytes` would find a value."""
+
+
+class NativeHandler:
+    """Call one hook handler of a native plugin with a Python value.
+
+    The value crosses as msgpack; the result is decoded and validated as the hook's output type.
+    Returns None when the plugin left the value unchanged, and a `pluginapi.hooks.StopChain`
+    when it stopped the chain. Thread-safe; calls of one plugin wait for each other unless it
+    declares itself thread-safe.
+
+    Raises:
+        HookTypeError: When the value cannot be encoded, or the result is not of the hook's type.
+        HookError: When the handler returned an error; the message is the plugin's.
+        ResourceViolation: When the result is too large or the plugin ran out of its memory.
+        InvalidState: When the plugin is called from inside its own call, or is not active.
+    """
+
+    __slots__ = ("_call", "_decoder", "_encode", "_hook", "_hooks", "_plugin", "_stop")
+
+    def __init__(
+        self, plugin: NativePlugin, hooks: HookRegistrar, hook: str, call: _abi.Handler
+    ) -> None:
+        from pluginapi.hooks import StopChain  # noqa: PLC0415 - hooks import live plugins
+
+        self._plugin = plugin
+        self._hooks = hooks
+        self._hook = hook
+        self._call = call
+        self._stop: Callable[[Any], Any] = StopChain
+        self._encode = msgspec.msgpack.Encoder().encode
+        # The type that the decoder was made for, and the decoder; swapped as one.
+        self._decoder: tuple[Any, msgspec.msgpack.Decoder[Any]] | None = None
+
+    @property
+    def native(self) -> _abi.Handler:
+        """The compiled handler: calls the C function with msgpack bytes."""
+        return self._call
+
+    def __repr__(self) -> str:
+        return f"<native handler of {self._plugin.manifest.name} for {self._hook}>"
+
+    def __call__(self, value: Any) -> Any:
+        """Run the handler on one value."""
+        try:
+            data = self._encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError) as err:
+            raise HookTypeError(
+                f"the value of hook {self._hook} cannot be given to the native plugin "
+                f"{self._plugin.manifest.name}: {err}",
+                plugin=self._plugin.manifest.name,
+                hint="pass types that msgspec can encode as msgpack",
+                hook=self._hook,
+            ) from err
+        result = self._call(data)
+        status, output, _, _ = result
+        if status < 0:
+            raise self._plugin.failure(
+                f"its handler for {self._hook}", HookError, "hook.failed", result
+            )
+        if output is None:
+            return self._stop(value) if status == _STOP else None
+        try:
+            decoded = self._decoder_now().decode(output)
+        except (msgspec.DecodeError, TypeError, RecursionError, UnicodeDecodeError) as err:
+            raise HookTypeError(
+                f"plugin {self._plugin.manifest.name} returned {len(output)} bytes for hook "
+                f"{self._hook} that are not of its type: {err}",
+                plugin=self._plugin.manifest.name,
+                hint="report this to the plugin's author",
+                hook=self._hook,
+            ) from err
+        return self._stop(decoded) if status == _STOP else decoded
+
+    def _decoder_now(self) -> msgspec.msgpack.Decoder[Any]:
+        """Return a decoder for the hook's type, which may be defined after its handlers."""
+        output_type = self._hooks.hook(self._hook).output_type
+        known = self._decoder
+        if known is None or known[0] is not output_type:
+            known = self._decoder = (output_type, msgspec.msgpack.Decoder(output_type))
+        return known[1]
+
+
+@contextmanager
+def _context_errors() -> Iterator[None]:
+    """Give the errors of a context that are no refusal the class that has their status."""
+    try:
+        yield
+    except ContextError as err:
+        other = _CONTEXT_CODES.get(err.code)
+        if other is None:
+            raise
+        raise other(str(err), plugin=err.plugin, hint=err.hint) from err
+
+
+class _Services:
+    """What the plugin's calls into the host reach. Called on any thread."""
+
+    def __init__(self, name: str, logger: logging.Logger) -> None:
+        self.name = name
+        self.logger = logger
+        self.context: ContextAccess | None = None
+        self.hooks: HookRegistrar | None = None
+        self.wrap: Callable[[HookRegistrar, str, _abi.Handler], NativeHandler] | None = None
+
+    def log(self, level: int, message: str) -> None:
+        known = (logging.DEBUG, logging.INFO, logging.WARNING)
+        rounded = next((each for each in known if level <= each), logging.ERROR)
+        self.logger.log(rounded, "%s", _printable(message), extra={"plugin": self.name})
+
+    def context_get(self, key: str) -> bytes:
+        with _context_errors():
+            return self._context().get_bytes(key)
+
+    def context_set(self, key: str, value: bytes) -> None:
+        with _context_errors():
+            self._context().set_bytes(key, value)
+
+    def context_has(self, key: str) -> bool:
+        with _context_errors():
+            return self._context().has(key)
+
+    def register_hook(self, name: str, priority: int, handler: _abi.Handler) -> None:
+        if self.hooks is None or self.wrap is None:
+            raise InvalidState(
+                f"plugin {self.name} registers hook {name} after the host stopped waiting for it",
+                plugin=self.name,
+            )
+        self.hooks.register(name, priority, self.wrap(self.hooks, name, handler))
+
+    def _context(self) -> ContextAccess:
+        if self.context is None:
+            raise InvalidState(f"plugin {self.name} has no context now", plugin=self.name)
+        return self.context
+
+
+class NativePlugin:
+    """A loaded native plugin; `load_native` makes it.
+
+    Every method may be called from any thread. `init`, `register_hooks` and `shutdown` run the
+    plugin's code in a daemon thread of their own, so that the caller can stop waiting for it
+    (``asyncio.timeout``). Code that is running is never pulled away: a plugin that does not
+    return stays in memory until the process ends, and the log says so.
+
+    Attributes:
+        manifest: The manifest that was verified.
+        heap_limit: Bytes that it may allocate from the host.
+    """
+
+    def __init__(
+        self,
+        manifest: PluginManifest,
+        instance: _abi.Instance,
+        services: _Services,
+        heap_limit: int,
+    ) -> None:
+        self.manifest = manifest
+        self.heap_limit = heap_limit
+        self._instance = instance
+        self._services = services
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._closed = False
+        services.wrap = self._wrap
+
+    def __repr__(self) -> str:
+        return f"<native plugin {self.manifest.name} {self.manifest.version}>"
+
+    @property
+    def thread_safe(self) -> bool:
+        """Whether the plugin's handlers may run concurrently."""
+        return self._instance.thread_safe
+
+    @property
+    def running_calls(self) -> int:
+        """Number of calls that are running in the plugin's code."""
+        return self._instance.running
+
+    @property
+    def heap_faults(self) -> int:
+        """Number of faulty calls to the host's free and realloc; each is in the log."""
+        return self._instance.heap_faults
+
+    def heap_bytes(self) -> int | None:
+        """Return the bytes that the plugin holds of the host's memory.
+
+        Counted are blocks from the host's ``alloc``, each with 48 bytes of administration. What
+        the plugin takes from the C library directly cannot be told apart in one process.
+        """
+        return self._instance.heap_bytes
+
+    @property
+    def heap_peak_bytes(self) -> int:
+        """The largest value of `heap_bytes` so far."""
+        return self._instance.heap_peak_bytes
+
+    async def init(self, context: ContextAccess) -> None:
+        """Call the plugin's init; from now on the plugin reads and writes this context.
+
+        Raises:
+            InitializationError: When it returned an error; the message is the plugin's.
+        """
+        self._services.context = context
+        result = await self._in_thread("init", self._instance.init)
+        if result[0] < 0:
+            raise self.failure("init", InitializationError, "lifecycle.init_failed", result)
+
+    async def register_hooks(self, hooks: HookRegistrar) -> None:
+        """Let the plugin register its handlers; they stay registered when it fails half-way.
+
+        Raises:
+            InitializationError: When it returned an error; chained to what the registry raised.
+        """
+        self._services.hooks = hooks
+        try:
+            result = await self._in_thread("register_hooks", self._instance.register_hooks)
+        finally:
+            self._services.hooks = None
+        if result[0] < 0:
+            raise self.failure(
+                "register_hooks", InitializationError, "lifecycle.init_failed", result
+            )
+
+    async def shutdown(self) -> None:
+        """Wait for running handlers, then call the plugin's shutdown. New calls are refused.
+
+        Raises:
+            ShutdownError: When it returned an error; the plugin counts as shut down all the same.
+        """
+        result = await self._in_thread("shutdown", self._instance.shutdown)
+        if result[0] < 0:
+            raise self.failure("shutdown", ShutdownError, "lifecycle.shutdown_failed", result)
+
+    def close(self) -> None:
+        """Destroy the plugin and release its memory; idempotent.
+
+        A plugin that is still active is shut down first, on this thread. A plugin whose code is
+        running is left as it is, for ever.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            busy = self._threads > 0
+        name = self.manifest.name
+        state = self._instance.state
+        extra = {"plugin": name}
+        if state is _abi.State.GONE:
+            return
+        if not busy and self._instance.running == 0:
+            if state in (_abi.State.INITIALISED, _abi.State.ACTIVE):
+                result = self._instance.shutdown()
+                if result[0] < 0:
+                    error = self.failure(
+                        "shutdown", ShutdownError, "lifecycle.shutdown_failed", result
+                    )
+                    self._services.logger.warning("%s", error, extra=extra)
+            if self._instance.destroy()[0] == 0:
+                self._services.context = None
+                return
+        self._services.context = None
+        self._services.logger.error(
+            "plugin %s is not released: a call of it has not returned (%s); its memory stays in "
+            "use until this process ends",
+            name,
+            state.name.lower(),
+            extra=extra,
+        )
+
+    def failure(
+        self, what: str, error: type[PluginError], code: str, result: _Result
+    ) -> PluginError:
+        """Make the exception for a call that returned a negative status, with its cause."""
+        number, _, message, cause = result
+        status = _STATUSES[number]
+        text = _printable(message) or "the plugin gives no reason"
+        made = (status.error or error)(
+            f"{what} failed in plugin {self.manifest.name} with {status.name}: {text}",
+            code=status.code or code,
+            plugin=self.manifest.name,
+            hint=status.hint or "read the plugin's log, or ask its author",
+            status=status.name,
+        )
+        made.__cause__ = cause
+        return made
+
+    def _wrap(self, hooks: HookRegistrar, hook: str, handler: _abi.Handler) -> NativeHandler:
+        return NativeHandler(self, hooks, hook, handler)
+
+    async def _in_thread(self, what: str, call: Callable[[], _Result]) -> _Result:
+        """Run a call in a daemon thread; when the waiting is cancelled, the thread goes on."""
+        with self._lock:
+            if self._closed:
+                raise InvalidState(
+                    f"{what} of plugin {self.manifest.name} was called after close",
+                    code="abi.call_state",
+                    plugin=self.manifest.name,
+                    hint="load the plugin again",
+                )
+            self._threads += 1
+
+        started = threading.Event()
+
+        def run() -> _Result:
+            started.set()
+            try:
+                return call()
+            finally:
+                with self._lock:
+                    self._threads -= 1
+
+        try:
+            return await run_in_daemon_thread(
+                run,
+                name=f"pluginapi-{self.manifest.name}-{what}",
+                abandoned=lambda _: self._late(what),
+            )
+        except RuntimeError:
+            if not started.is_set():
+                # The system gave no thread: `run` has not counted it down.
+                with self._lock:
+                    self._threads -= 1
+            raise
+
+    def _late(self, what: str) -> None:
+        self._services.logger.warning(
+            "%s of plugin %s returned after the host had stopped waiting for it",
+            what,
+            self.manifest.name,
+            extra={"plugin": self.manifest.name},
+        )
+
+
+def load_native(
+    file: PluginFile,
+    manifest: PluginManifest,
+    *,
+    limits: ResourceLimits,
+    config: bytes = _EMPTY_CONFIG,
+    logger: logging.Logger | None = None,
+    max_result_bytes: int = DEFAULT_MAX_RESULT_BYTES,
+) -> NativePlugin:
+    """Load the verified bytes of a native plugin and construct it.
+
+    Runs the library's constructors and its ``create_plugin`` on the calling thread. Verification
+    comes before: this function trusts the bytes. After an error the library stays mapped, since
+    it has not said that it is unloadable, and nothing else is left.
+
+    Args:
+        file: The verified file; what is loaded is its sealed copy, never its path.
+        manifest: The manifest that was read from these bytes.
+        limits: ``max_heap_bytes`` bounds what the plugin allocates from the host.
+        config: The operator's configuration of the plugin: one msgpack map.
+        logger: Receives the plugin's log lines, with ``plugin`` in ``extra``. Without it, the
+            logger ``pluginapi.plugins.<name>``.
+        max_result_bytes: Bound on one handler's result and on the context values it reads.
+
+    Raises:
+        InvalidPlugin: When the file is not a native plugin.
+        UnsupportedPlatform: When the library is for another operating system or processor.
+        ConfigError: When ``config`` is not a msgpack map.
+        AbiIncompatible: When the plugin was built for another ABI major, or what it hands out
+            breaks the ABI or disagrees with the manifest; the message names the member.
+        SymbolNotFound: When it does not export ``create_plugin``.
+        LoadError: When the linker refuses it or ``create_plugin`` fails.
+    """
+    name = manifest.name
+    if file.library is None:
+        raise InvalidPlugin(
+            f"{file.path} is a {file.kind.value} plugin, not a native one",
+            plugin=name,
+            hint="load it as what it is",
+        )
+    file.library.require_loadable(name)
+    _check_abi(manifest)
+    _check_config(config, name)
+    services = _Services(name, logger or logging.getLogger(f"pluginapi.plugins.{name}"))
+    instance = _abi.Instance(
+        services,
+        _SERVICE_STATUSES,
+        heap_limit=limits.max_heap_bytes,
+        out_limit=max_result_bytes,
+    )
+    try:
+        with file.sealed_copy() as copy:
+            found = instance.open(os.fspath(copy.path))
+    except OSError as err:
+        if isinstance(err, PluginError):
+            raise
+        raise LoadError(
+            f"the linker refuses {file.path}: {_printable(str(err))}",
+            code="abi.load_failed",
+            plugin=name,
+            hint="build the plugin for this machine, with the libraries it needs installed",
+        ) from err
+    if not found:
+        raise SymbolNotFound(
+            f"{file.path} does not export create_plugin",
+            plugin=name,
+            hint="define `PA_EXPORT pa_status create_plugin(...)`, in C++ too",
+        )
+    plugin = NativePlugin(manifest, instance, services, limits.max_heap_bytes)
+    result = instance.create(config, name, str(manifest.version))
+    flaw = _abi.Flaw(instance.flaw)
+    if flaw is not _abi.Flaw.NONE:
+        code = _FLAW_CODES[flaw]
+        raise AbiIncompatible(
+            f"plugin {name} breaks the ABI in {_printable(result[2])}",
+            code=code,
+            plugin=name,
+            hint=_FLAW_HINTS[code],
+        )
+    if result[0] < 0:
+        raise plugin.failure("create_plugin", LoadError, "abi.create_failed", result)
+    return plugin
+
+
+def _check_abi(manifest: PluginManifest) -> None:
+    if manifest.abi is not None and manifest.abi[0] == _abi.ABI_MAJOR:
+        return
+    built = "no ABI" if manifest.abi is None else f"ABI {manifest.abi[0]}.{manifest.abi[1]}"
+    raise AbiIncompatible(
+        f"plugin {manifest.name} was built for {built}; "
+        f"this host runs ABI {_abi.ABI_MAJOR}.{_abi.ABI_MINOR}",
+        plugin=manifest.name,
+        hint=_FLAW_HINTS["abi.incompatible"],
+    )
+
+
+def _check_config(config: bytes, name: str) -> None:
+    try:
+        decoded = msgspec.msgpack.decode(config)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise _not_a_map(name, str(err)) from err
+    if not isinstance(decoded, dict):
+        raise _not_a_map(name, f"it is a {type(decoded).__name__}")
+
+
+def _not_a_map(name: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"the configuration of plugin {name} is not a msgpack map: {found}",
+        plugin=name,
+        hint="encode a mapping with msgspec.msgpack.encode",
+    )
+
+
+def _printable(text: str) -> str:
+    """Escape what could forge log lines or move a terminal's cursor."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
