@@ -1,0 +1,689 @@
+"""All plugins of a host: discovery, life cycle and queries."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pluginapi.context import PluginContext
+from pluginapi.errors import (
+    AlreadyLoaded,
+    InvalidState,
+    NotFound,
+    PluginError,
+    ResourceViolation,
+    TrustListError,
+)
+from pluginapi.hooks import HookRegistry, PluginEvent
+from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
+from pluginapi.lifecycle import PluginLifecycle, RunningPlugin
+from pluginapi.limits import (
+    ResourceLimits,
+    UnmountBehavior,
+    Violation,
+    ViolationTracker,
+    ViolationType,
+)
+from pluginapi.loader import Inspection, PluginLoader
+from pluginapi.monitor import PluginMetrics, ResourceMonitor
+
+if TYPE_CHECKING:
+    from pluginapi.manifest import PluginManifest
+    from pluginapi.security import TrustLevel, Verdict
+
+__all__ = ["PluginRegistry", "is_plugin_file"]
+
+logger = logging.getLogger("pluginapi.registry")
+
+_SUFFIXES: Final = frozenset({".so", ".dll", ".dylib", ".py", ".pyz"})
+
+
+@dataclass(slots=True)
+class _Known:
+    """A discovered file; `status` and `error` are what it has while it is not loaded."""
+
+    path: Path
+    hash: str
+    size: int
+    modified: float
+    manifest: PluginManifest
+    verdict: Verdict
+    status: PluginStatus
+    error: PluginError | None
+
+    @classmethod
+    def of(cls, inspection: Inspection) -> _Known:
+        file, verdict = inspection.file, inspection.verdict
+        return cls(
+            path=file.path,
+            hash=file.sha3_512,
+            size=file.size,
+            modified=file.modified,
+            manifest=inspection.manifest,
+            verdict=verdict,
+            status=PluginStatus.AVAILABLE if verdict.allowed else PluginStatus.UNTRUSTED,
+            error=verdict.error(),
+        )
+
+
+@dataclass(slots=True)
+class _Loaded:
+    known: _Known
+    running: RunningPlugin
+    limits: ResourceLimits
+    tracker: ViolationTracker
+    status: PluginStatus = PluginStatus.ACTIVE
+    unloading: bool = False
+    unmount: UnmountBehavior | None = None
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _State:
+    known: dict[Path, _Known] = field(default_factory=dict)
+    loaded: dict[str, _Loaded] = field(default_factory=dict)
+    loading: dict[str, asyncio.Event] = field(default_factory=dict)
+
+
+class PluginRegistry:
+    """Discover, load, watch and unload the plugins of one host.
+
+    Coroutines belong to one event loop; queries may be called from any thread. Whatever goes
+    wrong in a load, an unload or between the two, nothing half-loaded stays behind: a plugin is
+    either loaded with all of its handlers or not at all.
+
+    Args:
+        loader: Verifies and loads files.
+        hooks: Where plugins register their handlers.
+        context: What plugins see of the host.
+        configs: Configuration of single plugins by name, given to them at load.
+        init_timeout: Seconds for the top-level code, `init` and `register_hooks` together.
+        shutdown_timeout: Seconds for `shutdown`.
+        violation_threshold: Violations that unmount a plugin.
+        violation_window: Count only violations of the last so many seconds; None counts all.
+        unmount_behavior: What follows when the threshold is reached.
+    """
+
+    def __init__(
+        self,
+        loader: PluginLoader,
+        *,
+        hooks: HookRegistry | None = None,
+        context: PluginContext | None = None,
+        configs: Mapping[str, Mapping[str, Any]] | None = None,
+        init_timeout: float = 30.0,
+        shutdown_timeout: float = 10.0,
+        violation_threshold: int = 10,
+        violation_window: float | None = None,
+        unmount_behavior: UnmountBehavior | None = None,
+    ) -> None:
+        self.loader = loader
+        self.hooks = hooks if hooks is not None else HookRegistry()
+        self.context = context if context is not None else PluginContext()
+        self.configs = dict(configs or {})
+        self.violation_threshold = violation_threshold
+        self.violation_window = violation_window
+        self._unmount_behavior = unmount_behavior or UnmountBehavior()
+        self._lifecycle = PluginLifecycle(
+            loader, self.hooks, self.context, init_timeout, shutdown_timeout
+        )
+        self._lock = threading.RLock()
+        self._state = _State()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self.hooks.on_cpu_time = self._on_cpu_time
+
+    # Discovery
+
+    def discover_plugin(self, path: Path | str) -> PluginInfo:
+        """Read one plugin file and remember it, running nothing of it.
+
+        Raises:
+            InvalidPlugin: When the file cannot be a plugin.
+            InvalidManifest: When its metadata cannot be read.
+        """
+        inspection = self.loader.inspect(path)
+        with self._lock:
+            self._remember(inspection)
+            return self._info(inspection.file.path)
+
+    def scan_directory(self, directory: Path | str) -> ScanReport:
+        """Discover every plugin file that lies directly in a directory, running none of them.
+
+        Files are plugins by their suffix (``.so .dll .dylib .py .pyz``); names that begin with
+        ``.`` or ``_`` are passed over. A file that cannot be read is reported and the scan goes
+        on. Files that were there at an earlier scan and are gone are forgotten, unless loaded.
+
+        Raises:
+            NotFound: With code ``registry.no_directory`` when there is no such directory.
+            TrustListError: When the trust list cannot be read: no file can be judged then, and
+                what was known stays known.
+        """
+        directory = Path(directory)
+        if not directory.is_dir():
+            raise NotFound(
+                f"plugin directory {str(directory)!r} does not exist",
+                code="registry.no_directory",
+                hint="create it, or set `directory` in section [plugins] of pluginapi.toml",
+                path=str(directory),
+            )
+        paths = sorted(path for path in directory.iterdir() if is_plugin_file(path))
+        found: list[Path] = []
+        problems: dict[Path, PluginError] = {}
+        for path in paths:
+            try:
+                self.discover_plugin(path)
+            except TrustListError:
+                raise
+            except PluginError as err:
+                problems[path] = err
+                logger.warning("%s is no readable plugin: %s (%s)", path, err, err.code)
+            else:
+                found.append(path)
+        with self._lock:
+            self._forget_missing(directory, found)
+            # Another thread's scan may have forgotten a file that vanished since it was read.
+            kept = (path for path in found if path in self._state.known)
+            return ScanReport(tuple(self._info(path) for path in kept), problems)
+
+    def _remember(self, inspection: Inspection) -> None:
+        known = _Known.of(inspection)
+        before = self._state.known.get(known.path)
+        if (
+            before is not None
+            and before.hash == known.hash
+            and before.status is PluginStatus.FAILED
+            and known.status is PluginStatus.AVAILABLE
+        ):
+            # A plugin that failed stays FAILED until its file changes or a load succeeds.
+            known.status, known.error = before.status, before.error
+        self._state.known[known.path] = known
+
+    def _forget_missing(self, directory: Path, found: list[Path]) -> None:
+        in_use = {loaded.known.path for loaded in self._state.loaded.values()}
+        for path in [path for path in self._state.known if path.parent == directory]:
+            if path not in found and path not in in_use:
+                del self._state.known[path]
+
+    # Life cycle
+
+    async def load_plugin(self, path: Path | str, trust_level: TrustLevel | None = None) -> str:
+        """Verify, load and start the plugin in a file; return its name.
+
+        Its handlers become visible to the hooks all at once, after `register_hooks` returned. On
+        any failure, a time-out or a cancellation, what was done is undone before this returns.
+
+        Args:
+            path: The plugin file.
+            trust_level: The least trust that will do; None leaves it to the policy.
+
+        Raises:
+            SecurityError: When a check refuses; no byte of the plugin ran.
+            AlreadyLoaded: When a plugin of this name is loaded or being loaded.
+            LoadError: When the library or module cannot be loaded.
+            InitializationError: When `init` or `register_hooks` failed.
+            PluginTimeout: When they did not finish within `init_timeout`.
+        """
+        self._loop = asyncio.get_running_loop()
+        inspection = await asyncio.to_thread(self.loader.inspect, path)
+        name = inspection.manifest.name
+        with self._lock:
+            self._remember(inspection)
+        self.loader.require(inspection, trust_level)
+        with self._lock:
+            self._reserve(name)
+        try:
+            running = await self._lifecycle.bring_up(inspection, self.configs.get(name, {}))
+            with self._lock:
+                known = self._state.known[inspection.file.path] = _Known.of(inspection)
+                loaded = self._state.loaded[name] = _Loaded(
+                    known,
+                    running,
+                    self.loader.limits_for(inspection.manifest),
+                    ViolationTracker(
+                        self.violation_threshold, window_seconds=self.violation_window
+                    ),
+                )
+        except PluginError as err:
+            err.plugin = err.plugin or name
+            self._mark_failed(inspection.file.path, inspection.file.sha3_512, err)
+            raise
+        finally:
+            with self._lock:
+                self._state.loading.pop(name).set()
+        logger.info("loaded plugin %s %s", name, inspection.manifest.version)
+        try:
+            await self._announce("on_plugin_load", known)
+        except BaseException:
+            # The caller is told that the load failed or was cancelled: then nothing stays loaded.
+            await self._unload_quietly(loaded)
+            raise
+        return name
+
+    async def load_plugin_by_name(self, name: str, trust_level: TrustLevel | None = None) -> str:
+        """Load a discovered plugin by the name in its manifest.
+
+        Where several files bear the name, those that the policy refuses do not count: nobody can
+        keep a plugin from loading by dropping a forged copy beside it.
+
+        Raises:
+            NotFound: When no plugin of this name was discovered.
+            InvalidState: With code ``registry.ambiguous`` when two files that may load, or only
+                refused ones, bear the name.
+            PluginError: Everything that `load_plugin` raises.
+        """
+        with self._lock:
+            paths = self._paths_of(name)
+            allowed = [path for path in paths if self._state.known[path].verdict.allowed]
+        if not paths:
+            raise _not_found(name)
+        paths = allowed or paths
+        if len(paths) > 1:
+            raise InvalidState(
+                f"{len(paths)} files bear the plugin name {name!r}: {', '.join(map(str, paths))}",
+                code="registry.ambiguous",
+                plugin=name,
+                hint="remove all but one of them, or load one by its path",
+                paths=[str(path) for path in paths],
+            )
+        return await self.load_plugin(paths[0], trust_level)
+
+    def _reserve(self, name: str) -> None:
+        if name in self._state.loaded:
+            raise AlreadyLoaded(
+                f"plugin {name!r} is loaded already, from {self._state.loaded[name].known.path}",
+                plugin=name,
+                hint=f"unload it first: await registry.unload_plugin({name!r})",
+            )
+        if name in self._state.loading:
+            raise AlreadyLoaded(
+                f"plugin {name!r} is being loaded at this moment",
+                code="registry.busy",
+                plugin=name,
+                hint="wait for the other load to end",
+            )
+        self._state.loading[name] = asyncio.Event()
+
+    def _mark_failed(self, path: Path, sha3_512: str, error: PluginError) -> None:
+        with self._lock:
+            known = self._state.known.get(path)
+            # Another file that was put there meanwhile has not failed.
+            if known is not None and known.hash == sha3_512:
+                known.status = PluginStatus.FAILED
+                known.error = error
+
+    async def unload_plugin(self, name: str) -> None:
+        """Take a plugin out: its handlers first, then `shutdown`, then everything it holds.
+
+        Calls of a hook that run at this moment end with the handlers they began with. The
+        plugin is out when this returns, and also when it raises for a failed shutdown.
+
+        Raises:
+            NotFound: When it is not loaded.
+            ShutdownError: When its `shutdown` failed.
+            PluginTimeout: When its `shutdown` did not finish within `shutdown_timeout`.
+        """
+        with self._lock:
+            loaded = self._require_loaded(name)
+            if loaded.unloading:
+                raise InvalidState(
+                    f"plugin {name!r} is being unloaded at this moment",
+                    code="registry.busy",
+                    plugin=name,
+                    hint="wait for the other unload to end",
+                )
+            loaded.unloading = True
+        try:
+            await self._announce("on_plugin_unload", loaded.known)
+        finally:
+            # Also when the announcement is cancelled or a handler of it fails.
+            try:
+                await self._lifecycle.take_down(name, loaded.running)
+            finally:
+                with self._lock:
+                    del self._state.loaded[name]
+                loaded.gone.set()
+        logger.info("unloaded plugin %s", name)
+
+    async def _unload_quietly(self, loaded: _Loaded) -> None:
+        name = loaded.known.manifest.name
+        if self._state.loaded.get(name) is not loaded or loaded.unloading:
+            return
+        try:
+            await self.unload_plugin(name)
+        except PluginError as err:
+            logger.warning("plugin %s did not unload cleanly: %s", name, err)
+
+    async def unload_all(self) -> UnloadReport:
+        """Unload every plugin, the last loaded first, and report which shutdowns failed.
+
+        Loads that are under way end first, within their time limit, and are unloaded with the
+        rest. A plugin that somebody else unloads at this moment is waited for and not reported.
+        """
+        with self._lock:
+            loading = list(self._state.loading.values())
+        for ended in loading:
+            await ended.wait()
+        with self._lock:
+            everything = list(reversed(self._state.loaded.items()))
+        failed: dict[str, PluginError] = {}
+        unloaded: list[str] = []
+        for name, loaded in everything:
+            if loaded.unloading:
+                await loaded.gone.wait()
+                continue
+            try:
+                await self.unload_plugin(name)
+            except PluginError as err:
+                failed[name] = err
+                logger.warning("plugin %s did not unload cleanly: %s", name, err)
+            unloaded.append(name)
+        return UnloadReport(tuple(unloaded), failed)
+
+    def deactivate_plugin(self, name: str) -> None:
+        """Pause a plugin: it stays loaded, its handlers are no longer called (INACTIVE)."""
+        with self._lock:
+            loaded = self._require_loaded(name)
+            self.hooks.pause_owner(name)
+            loaded.status = PluginStatus.INACTIVE
+
+    def activate_plugin(self, name: str) -> None:
+        """Resume a paused plugin (ACTIVE)."""
+        with self._lock:
+            loaded = self._require_loaded(name)
+            self.hooks.resume_owner(name)
+            loaded.status = PluginStatus.ACTIVE
+
+    async def _announce(self, hook: str, known: _Known) -> None:
+        if hook in self.hooks:
+            event = PluginEvent(known.manifest.name, str(known.manifest.version))
+            await self.hooks.execute(hook, event)
+
+    # Queries
+
+    def get_all_plugins(self) -> list[PluginInfo]:
+        """Describe every known plugin, sorted by name and path."""
+        with self._lock:
+            infos = [self._info(path) for path in self._state.known]
+            infos += [
+                _info_of_loaded(loaded)
+                for loaded in self._state.loaded.values()
+                if self._describes_another(loaded)
+            ]
+        return sorted(infos, key=lambda info: (info.name, info.path))
+
+    def list_loaded_plugins(self) -> list[PluginInfo]:
+        """Describe the loaded plugins, ACTIVE or INACTIVE."""
+        with self._lock:
+            infos = [_info_of_loaded(loaded) for loaded in self._state.loaded.values()]
+        return sorted(infos, key=lambda info: info.name)
+
+    def get_available_plugins(self) -> list[PluginInfo]:
+        """Describe the plugins that could be loaded now."""
+        return [i for i in self.get_all_plugins() if i.status is PluginStatus.AVAILABLE]
+
+    def get_untrusted_plugins(self) -> list[PluginInfo]:
+        """Describe the plugins that the policy refuses; `PluginInfo.error` says why."""
+        return [i for i in self.get_all_plugins() if i.status is PluginStatus.UNTRUSTED]
+
+    def get_plugin_info(self, name: str) -> PluginInfo:
+        """Describe one plugin: the loaded one of this name, else the first by path.
+
+        Raises:
+            NotFound: When no plugin of this name is known.
+        """
+        with self._lock:
+            if name in self._state.loaded:
+                return _info_of_loaded(self._state.loaded[name])
+            paths = self._paths_of(name)
+            if not paths:
+                raise _not_found(name)
+            return self._info(paths[0])
+
+    def is_loaded(self, name: str) -> bool:
+        """Tell whether a plugin of this name is loaded, ACTIVE or INACTIVE."""
+        with self._lock:
+            return name in self._state.loaded
+
+    def plugin_count(self) -> int:
+        """Count the loaded plugins."""
+        with self._lock:
+            return len(self._state.loaded)
+
+    def total_plugin_count(self) -> int:
+        """Count all known plugins, as `get_all_plugins` lists them."""
+        with self._lock:
+            others = sum(map(self._describes_another, self._state.loaded.values()))
+            return len(self._state.known) + others
+
+    def _paths_of(self, name: str) -> list[Path]:
+        return sorted(
+            path for path, known in self._state.known.items() if known.manifest.name == name
+        )
+
+    def _require_loaded(self, name: str) -> _Loaded:
+        loaded = self._state.loaded.get(name)
+        if loaded is None:
+            known = bool(self._paths_of(name))
+            raise NotFound(
+                f"plugin {name!r} is not loaded" if known else f"no plugin {name!r} is known",
+                code="registry.not_loaded" if known else "registry.not_found",
+                plugin=name,
+                hint=f"load it first: await registry.load_plugin_by_name({name!r})",
+            )
+        return loaded
+
+    def _describes_another(self, loaded: _Loaded) -> bool:
+        """Tell whether the file of a loaded plugin has been replaced by another plugin's."""
+        known = self._state.known.get(loaded.known.path)
+        return known is None or known.manifest.name != loaded.known.manifest.name
+
+    def _info(self, path: Path) -> PluginInfo:
+        known = self._state.known[path]
+        loaded = self._state.loaded.get(known.manifest.name)
+        if loaded is not None and loaded.known.path == path:
+            # The file may have changed since; what is described is what runs.
+            return _info_of_loaded(loaded)
+        limits = known.manifest.resource_limits
+        return _describe(known, known.status, known.error, limits)
+
+    # Limits, violations and metrics
+
+    def get_resource_limits(self, name: str) -> ResourceLimits:
+        """Return the limits in force for a loaded plugin."""
+        with self._lock:
+            return self._require_loaded(name).limits
+
+    def record_violation(self, name: str, violation: Violation) -> bool:
+        """Count a violation; unmount the plugin when that reaches the threshold.
+
+        Returns:
+            Whether the threshold is reached and the behaviour says to unmount. The unload then
+            runs on the registry's event loop.
+        """
+        loaded = self._count_violation(name, violation)
+        if loaded is None:
+            return False
+        if self._loop is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._start_unmount, loaded, violation)
+            except RuntimeError as err:
+                # The loop was closed with the plugin loaded: nothing can unload it any more.
+                logger.error("plugin %s cannot be unmounted: %s", name, err)  # noqa: TRY400 - see above
+        return True
+
+    async def report_violation(self, name: str, violation: Violation) -> None:
+        """Count a violation as `record_violation` does, and end after the unload it may cause."""
+        loaded = self._count_violation(name, violation)
+        if loaded is not None:
+            await self._unmount(loaded, violation)
+
+    def _count_violation(self, name: str, violation: Violation) -> _Loaded | None:
+        """Count and log a violation; return the plugin if it is to be unmounted for it."""
+        with self._lock:
+            loaded = self._require_loaded(name)
+            behavior = loaded.unmount or self._unmount_behavior
+            reached = loaded.tracker.record(violation)
+        if behavior.log_violations:
+            logger.warning(
+                "plugin %s violated %s; %d of %d violations",
+                name,
+                violation,
+                loaded.tracker.count(),
+                loaded.tracker.violation_threshold,
+            )
+        return loaded if reached and behavior.auto_unmount else None
+
+    def _start_unmount(self, loaded: _Loaded, violation: Violation) -> None:
+        task = asyncio.ensure_future(self._unmount(loaded, violation))
+        # The event loop holds tasks weakly; the set keeps this one until it is done.
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _unmount(self, loaded: _Loaded, violation: Violation) -> None:
+        name = loaded.known.manifest.name
+        with self._lock:
+            # By identity: a plugin that was loaded again since has done nothing yet.
+            if self._state.loaded.get(name) is not loaded or loaded.unloading:
+                return
+            threshold = loaded.tracker.violation_threshold
+        logger.error(
+            "unmounting plugin %s: %d violations reached the threshold %d; the last was %s. "
+            "To change this raise the plugin's limits or `violation_threshold` in [monitoring].",
+            name,
+            loaded.tracker.count(),
+            threshold,
+            violation,
+        )
+        await self._unload_quietly(loaded)
+        self._mark_failed(
+            loaded.known.path,
+            loaded.known.hash,
+            ResourceViolation(
+                f"plugin {name!r} was unmounted after {threshold} violations; the last was "
+                f"{violation}",
+                code="limits.unmounted",
+                plugin=name,
+                hint="raise its limits, or `violation_threshold` in section [monitoring] of "
+                "pluginapi.toml, then load it again",
+            ),
+        )
+
+    def _on_cpu_time(self, owner: str | None, hook: str, cpu_ns: int) -> None:
+        """Turn the CPU time of one handler call into a violation where it passed the limit."""
+        if owner is None:
+            return
+        with self._lock:
+            loaded = self._state.loaded.get(owner)
+        if loaded is None or cpu_ns <= loaded.limits.max_cpu_time_ms * 1_000_000:
+            return
+        # Rounded up, so that a violation never reads "used 1000 ms, limit 1000 ms".
+        used = -(-cpu_ns // 1_000_000)
+        violation = Violation.now(
+            ViolationType.CPU_TIME, used, loaded.limits.max_cpu_time_ms, f"hook:{hook}"
+        )
+        try:
+            self.record_violation(owner, violation)
+        except NotFound:
+            logger.debug("plugin %s was unloaded before its violation was recorded", owner)
+
+    def get_violation_count(self, name: str) -> int:
+        """Count the violations of a loaded plugin since its load or the last reset."""
+        with self._lock:
+            return self._require_loaded(name).tracker.count()
+
+    def get_violations(self, name: str) -> tuple[Violation, ...]:
+        """Return the newest violations of a loaded plugin, oldest first."""
+        with self._lock:
+            return self._require_loaded(name).tracker.violations()
+
+    def reset_violations(self, name: str) -> None:
+        """Forget the violations of a loaded plugin."""
+        with self._lock:
+            self._require_loaded(name).tracker.reset()
+
+    def set_unmount_behavior(self, behavior: UnmountBehavior, name: str | None = None) -> None:
+        """Say what follows from the threshold, for one loaded plugin or for all."""
+        with self._lock:
+            if name is None:
+                self._unmount_behavior = behavior
+            else:
+                self._require_loaded(name).unmount = behavior
+
+    def get_plugin_metrics(self, name: str) -> PluginMetrics:
+        """Measure a loaded plugin; what cannot be attributed to it is None, never 0."""
+        with self._lock:
+            loaded = self._require_loaded(name)
+            return self._metrics(name, loaded)
+
+    def _metrics(self, name: str, loaded: _Loaded) -> PluginMetrics:
+        stats = self.hooks.stats(name)
+        return PluginMetrics(
+            name=name,
+            heap_bytes=loaded.running.live.heap_bytes(),
+            cpu_time_ms=sum(item.cpu_ns for item in stats) / 1e6,
+            thread_count=None,
+            fd_count=None,
+            connection_count=None,
+            violation_count=loaded.tracker.count(),
+            calls=sum(item.calls for item in stats),
+            errors=sum(item.errors for item in stats),
+        )
+
+    def monitored(self) -> list[tuple[str, PluginMetrics, ResourceLimits]]:
+        """Measure all loaded plugins, for a monitor."""
+        with self._lock:
+            return [
+                (name, self._metrics(name, loaded), loaded.limits)
+                for name, loaded in self._state.loaded.items()
+            ]
+
+    def start_resource_monitor(self, interval: float = 10.0) -> ResourceMonitor:
+        """Start watching the loaded plugins every `interval` seconds; stop with `stop()`."""
+        monitor = ResourceMonitor(self, interval=interval)
+        monitor.start()
+        return monitor
+
+
+def _info_of_loaded(loaded: _Loaded) -> PluginInfo:
+    return _describe(loaded.known, loaded.status, None, loaded.limits)
+
+
+def _describe(
+    known: _Known, status: PluginStatus, error: PluginError | None, limits: ResourceLimits | None
+) -> PluginInfo:
+    manifest = known.manifest
+    return PluginInfo(
+        name=manifest.name,
+        version=str(manifest.version),
+        author=manifest.author,
+        description=manifest.description,
+        status=status,
+        trust_level=known.verdict.trust_level,
+        path=known.path,
+        hash=known.hash,
+        size=known.size,
+        modified=known.modified,
+        trust_info=known.verdict.entry,
+        error=error,
+        resource_limits=limits,
+        manifest=manifest,
+    )
+
+
+def is_plugin_file(path: Path) -> bool:
+    """Tell by its name whether a file in a plugin directory is taken for a plugin."""
+    return path.suffix in _SUFFIXES and not path.name.startswith((".", "_"))
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(
+        f"no plugin {name!r} is known",
+        plugin=name,
+        hint="scan its directory first: registry.scan_directory(...); `pluginapi list` shows names",
+    )
