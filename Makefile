@@ -30,16 +30,43 @@ demo: build ## Build, then show the main job: sign, trust, load, call, refuse, u
 	$(BIN)/pluginapi demo
 
 test: $(VENV)/test.group ## Build, then run the tests
-	$(BIN)/python -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term --ignore=tests/test_leaks.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_leaks.py
+
+bench: $(VENV)/bench.group ## Build, then measure against the peers; prints ratios
+	$(BIN)/python -m pytest -p racing benchmarks/bench_*.py -q $(PYTEST_ARGS)
+
+test-all: ## The tests on every supported Python; all of 3.11, 3.12 and 3.13 must be there
+	@$(PYTHON) scripts/interpreters.py > .interpreters || { rm -f .interpreters; exit 1; }
+	@set -e; for python in $$(cat .interpreters); do \
+		version=$$($$python -c 'import sys; print("%d%d" % sys.version_info[:2])'); \
+		echo "== $$python"; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)-$$version; \
+	done; rm -f .interpreters
+
+test-sanitize: ## The native tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	$(PYTHON) -m venv $(VENV)-sanitize
+	$(VENV)-sanitize/bin/python -m pip --quiet install --upgrade pip
+	$(VENV)-sanitize/bin/python -m pip --quiet install . --group test
+	rm -rf build
+	PLUGINAPI_SANITIZE=1 $(VENV)-sanitize/bin/python -m pip --quiet install --force-reinstall --no-deps .
+	rm -rf build
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc PYCRYPTODOME_DISABLE_DEEPBIND=1 \
+		$(VENV)-sanitize/bin/python -m pytest tests/native $(PYTEST_ARGS)
 
 lint: $(VENV)/lint.group ## ruff, ruff format, mypy --strict, stubtest, cython-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint src/_native
+	$(BIN)/python -m mypy.stubtest pluginapi._native._abi
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src/_native
+
+docs: $(VENV)/docs.group ## Build the documentation into docs/_build/html; warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 clean: ## Remove everything that was built
 	rm -rf build dist $(VENV) docs/_build
 	find src -name '*.so' -delete
 
-.PHONY: help build demo test lint clean
+.PHONY: help build demo test test-all test-sanitize bench lint clean docs

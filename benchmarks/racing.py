@@ -1,0 +1,117 @@
+"""Measure contestants side by side: interleaved rounds, medians, ratios against a peer.
+
+A pytest plugin (`-p racing`). A benchmark never fails on time; the tables stand at the end of
+the run. `PLUGINAPI_BENCH_JSON=FILE` also writes them as JSON.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROUNDS = 15
+ROUND_SECONDS = 0.02
+
+Contestant = Callable[[], Any]
+
+
+@dataclass
+class Result:
+    """Medians of one race, in seconds per call, by contestant."""
+
+    title: str
+    baseline: str
+    medians: dict[str, float]
+
+    def ratio(self, name: str) -> float:
+        """Return how many times the baseline's time is that of a contestant."""
+        return self.medians[self.baseline] / self.medians[name]
+
+
+@dataclass
+class Race:
+    """Run contestants in turn, so that a slow moment of the machine hits all of them alike."""
+
+    results: list[Result] = field(default_factory=list)
+
+    def __call__(self, title: str, baseline: str, contestants: dict[str, Contestant]) -> Result:
+        loops = {name: _loops(run) for name, run in contestants.items()}
+        rounds: dict[str, list[float]] = {name: [] for name in contestants}
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for _ in range(ROUNDS):
+                for name, run in contestants.items():
+                    rounds[name].append(_time(run, loops[name]))
+        finally:
+            if collecting:
+                gc.enable()
+        medians = {name: statistics.median(times) for name, times in rounds.items()}
+        result = Result(title, baseline, medians)
+        self.results.append(result)
+        return result
+
+
+def _time(run: Contestant, loops: int) -> float:
+    repeat = range(loops)
+    began = time.perf_counter()
+    for _ in repeat:
+        run()
+    return (time.perf_counter() - began) / loops
+
+
+def _loops(run: Contestant) -> int:
+    loops = 1
+    while True:
+        seconds = _time(run, loops) * loops
+        if seconds >= ROUND_SECONDS / 4:
+            return max(1, round(loops * ROUND_SECONDS / seconds))
+        loops *= 4
+
+
+_RACE = Race()
+
+
+@pytest.fixture
+def race() -> Race:
+    """Measure contestants and remember the result for the table."""
+    return _RACE
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print every race as a table: median time and ratio against the baseline."""
+    if not _RACE.results:
+        return
+    target = os.environ.get("PLUGINAPI_BENCH_JSON")
+    if target is not None:
+        Path(target).write_text(json.dumps([asdict(result) for result in _RACE.results], indent=2))
+    terminalreporter.section("ratios (higher is better; the baseline is 1.00)")
+    terminalreporter.write_line(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, "
+        f"medians of {ROUNDS} interleaved rounds"
+    )
+    for result in _RACE.results:
+        terminalreporter.write_line("")
+        terminalreporter.write_line(result.title)
+        for name, seconds in result.medians.items():
+            mark = " (baseline)" if name == result.baseline else ""
+            terminalreporter.write_line(
+                f"  {name:<44} {_human(seconds):>12}  {result.ratio(name):>7.2f}{mark}"
+            )
+
+
+def _human(seconds: float) -> str:
+    for limit, unit in ((1e-6, "ns"), (1e-3, "µs"), (1.0, "ms")):
+        if seconds < limit:
+            return f"{seconds / limit * 1000:.1f} {unit}"
+    return f"{seconds:.2f} s"
