@@ -41,7 +41,7 @@ test-all: ## The tests on every supported Python; all of 3.11, 3.12 and 3.13 mus
 	@set -e; for python in $$(cat .interpreters); do \
 		version=$$($$python -c 'import sys; print("%d%d" % sys.version_info[:2])'); \
 		echo "== $$python"; \
-		$(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)-$$version; \
+		$(MAKE) --no-print-directory test PYTHON=$$python VENV=$(VENV)-$$version PYTEST_ARGS="-q --no-cov"; \
 	done; rm -f .interpreters
 
 test-sanitize: ## The native tests with AddressSanitizer and UndefinedBehaviorSanitizer
