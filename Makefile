@@ -59,7 +59,7 @@ lint: $(VENV)/lint.group ## ruff, ruff format, mypy --strict, stubtest, cython-l
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest pluginapi._native._abi
+	$(BIN)/python -m mypy.stubtest pluginapi._native._abi pluginapi._native._cpu pluginapi._native._sha3
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src/_native
 
 docs: $(VENV)/docs.group ## Build the documentation into docs/_build/html; warnings are errors

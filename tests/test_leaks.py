@@ -311,7 +311,7 @@ async def test_a_registry_leaves_nothing(forge: Forge) -> None:
 def test_the_file_of_a_refused_plugin_is_not_kept_open(forge: Forge) -> None:
     path = forge.plugin("a", trust=False)
     registry = forge.registry()
-    digest = sha3_512(path.read_bytes())
+    digest = sha3_512(path.read_bytes()).hexdigest()
     for _ in range(3):
         assert registry.discover_plugin(path).hash == digest
     links = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.exists()}

@@ -166,6 +166,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "config.type": "A value of the configuration file is of the wrong type.",
         "config.value": "A value of the configuration file is not among those allowed.",
         "config.sandbox_unavailable": "The configuration asks for a sandbox that is not there.",
+        "config.cpu_level": "PLUGINAPI_CPU names no level of the compiled paths.",
         # The host
         "host.started": "The host is started already, or is being started or stopped.",
         "host.starting": "The host is being started, so it cannot be stopped yet.",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from pluginapi.errors import InvalidPlugin, IoError
+from pluginapi.errors import InvalidPlugin, IoError, PluginError
 from pluginapi.manifest import PluginKind
 from pluginapi.object_format import LibraryFormat, read_library_format
 from pluginapi.sealed_copy import SealedCopy, make_sealed_copy
+from pluginapi.security.hashing import sha3_512, sha3_512_many
 
 __all__ = ["DEFAULT_MAX_PLUGIN_BYTES", "MAX_ENVELOPE_BYTES", "SUFFIXES", "PluginFile"]
 
@@ -32,6 +33,9 @@ SUFFIXES: Final = {
 }
 """The kind of plugin by the suffix of its file, in lower case."""
 
+# How many bytes of files `open_batches` holds before it hashes them.
+_BATCH_BYTES: Final = 64 * 1024 * 1024
+
 _ZIP_STARTS: Final = (b"PK\x03\x04", b"#!")
 # O_NONBLOCK: opening a pipe that nobody writes to returns at once. O_NOCTTY: opening a terminal
 # never makes it the controlling one.
@@ -42,6 +46,17 @@ _FLAGS: Final = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+class _Contents(NamedTuple):
+    """What one look at the disk gave: everything of a `PluginFile` but the hash."""
+
+    path: Path
+    kind: PluginKind
+    data: bytes
+    modified: float
+    envelope: bytes | None
+    library: LibraryFormat | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +103,47 @@ class PluginFile:
             InvalidPlugin: The file cannot be a plugin; the code says why (``file.*``).
             IoError: There is no such file (``file.not_found``), or the system refused.
         """
-        place = Path(path)
-        # The suffix is looked at first: a directory scan never opens what cannot be a plugin.
-        kind = _kind(place)
-        data, modified = _read(place, max_bytes)
-        return cls._build(place, kind, data, modified, _read_envelope(place))
+        contents = _contents(Path(path), max_bytes)
+        return cls._of(contents, sha3_512(contents.data).hexdigest())
+
+    @classmethod
+    def open_batches(
+        cls,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        max_bytes: int = DEFAULT_MAX_PLUGIN_BYTES,
+    ) -> Iterator[list[PluginFile | PluginError]]:
+        """Read many plugin files as `open` does, and hash those of a batch together.
+
+        Gives for each path, in their order, the file or the error that `open` raises for it. A
+        batch ends with the file that takes it over 64 MiB, so that a large directory is never
+        held in memory as a whole, as long as the caller does not.
+        """
+        batch: list[_Contents | PluginError] = []
+        held = 0
+        for path in paths:
+            try:
+                contents = _contents(Path(path), max_bytes)
+            except PluginError as err:
+                batch.append(err)
+                continue
+            batch.append(contents)
+            held += len(contents.data)
+            if held > _BATCH_BYTES:
+                yield cls._hashed(batch)
+                batch, held = [], 0
+        if batch:
+            yield cls._hashed(batch)
+
+    @classmethod
+    def _hashed(cls, batch: list[_Contents | PluginError]) -> list[PluginFile | PluginError]:
+        digests = iter(
+            sha3_512_many(item.data for item in batch if not isinstance(item, PluginError))
+        )
+        return [
+            item if isinstance(item, PluginError) else cls._of(item, next(digests))
+            for item in batch
+        ]
 
     @classmethod
     def from_bytes(
@@ -113,14 +164,13 @@ class PluginFile:
         _check_size(place, len(data), max_bytes)
         if envelope is not None:
             _check_size(place, len(envelope), MAX_ENVELOPE_BYTES, of_envelope=True)
-        return cls._build(place, kind, bytes(data), modified, envelope)
+        library = _check_format(place, kind, data)
+        contents = _Contents(place, kind, bytes(data), modified, envelope, library)
+        return cls._of(contents, sha3_512(contents.data).hexdigest())
 
     @classmethod
-    def _build(
-        cls, path: Path, kind: PluginKind, data: bytes, modified: float, envelope: bytes | None
-    ) -> PluginFile:
-        library = _check_format(path, kind, data)
-        digest = hashlib.sha3_512(data).hexdigest()
+    def _of(cls, contents: _Contents, digest: str) -> PluginFile:
+        path, kind, data, modified, envelope, library = contents
         return cls(path, kind, data, digest, len(data), modified, envelope, library)
 
     def sealed_copy(self, *, private_copy: bool = False) -> SealedCopy:
@@ -134,6 +184,14 @@ class PluginFile:
             private_copy: Take the private file on Linux too.
         """
         return make_sealed_copy(self.data, self.sha3_512, self.path.name, private_copy=private_copy)
+
+
+def _contents(path: Path, max_bytes: int) -> _Contents:
+    # The suffix is looked at first: a directory scan never opens what cannot be a plugin.
+    kind = _kind(path)
+    data, modified = _read(path, max_bytes)
+    envelope = _read_envelope(path)
+    return _Contents(path, kind, data, modified, envelope, _check_format(path, kind, data))
 
 
 def _kind(path: Path) -> PluginKind:

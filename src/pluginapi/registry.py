@@ -17,7 +17,6 @@ from pluginapi.errors import (
     NotFound,
     PluginError,
     ResourceViolation,
-    TrustListError,
 )
 from pluginapi.hooks import HookRegistry, PluginEvent
 from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
@@ -175,16 +174,14 @@ class PluginRegistry:
         paths = sorted(path for path in directory.iterdir() if is_plugin_file(path))
         found: list[Path] = []
         problems: dict[Path, PluginError] = {}
-        for path in paths:
-            try:
-                self.discover_plugin(path)
-            except TrustListError:
-                raise
-            except PluginError as err:
-                problems[path] = err
-                logger.warning("%s is no readable plugin: %s (%s)", path, err, err.code)
-            else:
-                found.append(path)
+        for path, result in self.loader.inspect_many(paths):
+            if isinstance(result, PluginError):
+                problems[path] = result
+                logger.warning("%s is no readable plugin: %s (%s)", path, result, result.code)
+                continue
+            with self._lock:
+                self._remember(result)
+            found.append(path)
         with self._lock:
             self._forget_missing(directory, found)
             # Another thread's scan may have forgotten a file that vanished since it was read.
@@ -205,9 +202,9 @@ class PluginRegistry:
         self._state.known[known.path] = known
 
     def _forget_missing(self, directory: Path, found: list[Path]) -> None:
-        in_use = {loaded.known.path for loaded in self._state.loaded.values()}
+        kept = {*found, *(loaded.known.path for loaded in self._state.loaded.values())}
         for path in [path for path in self._state.known if path.parent == directory]:
-            if path not in found and path not in in_use:
+            if path not in kept:
                 del self._state.known[path]
 
     # Life cycle

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import tempfile
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from pluginapi.errors import InvalidPlugin, IoError
+from pluginapi.security.hashing import hash_file
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["PrivateCopy", "SealedCopy", "SealedMemfd", "make_sealed_copy"]
 
-_HASH_CHUNK: Final = 1 << 20
 # <linux/memfd.h>, Linux 6.3: no execute permission on the file, so that nothing can be started
 # from it. Mapping it executable, which is what dlopen does, does not need that permission.
 _MFD_NOEXEC_SEAL: Final = 0x0008
@@ -151,7 +150,7 @@ class PrivateCopy(_Copy):
             target.chmod(0o500)
             self._fd = os.open(target, _READ_FLAGS)
             self._path = target
-            found = self._hash()
+            found = hash_file(self._fd)
         except OSError as err:
             self.close()
             raise IoError(
@@ -165,13 +164,6 @@ class PrivateCopy(_Copy):
                 code="file.changed",
                 hint="another process of this user changed it: find out which",
             )
-
-    def _hash(self) -> str:
-        digest = hashlib.sha3_512()
-        with open(self._fd, "rb", closefd=False) as stream:
-            while chunk := stream.read(_HASH_CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
 
     @property
     def path(self) -> Path:

@@ -289,7 +289,7 @@ async def test_a_file_rewritten_between_inspect_and_start(arena: Arena) -> None:
     path.write_bytes(evil.read_bytes())
     live = await loader.start(inspection, {})
     assert arena.steps() == ""
-    assert inspection.file.sha3_512 == sha3_512(good.read_bytes())
+    assert inspection.file.sha3_512 == sha3_512(good.read_bytes()).hexdigest()
     assert live.manifest.name == "twin"
     live.close()
 

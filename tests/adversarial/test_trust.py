@@ -58,7 +58,7 @@ def revoked_key(arena: Arena) -> Path:
 
 def revoked_hash(arena: Arena) -> Path:
     path = arena.armed()
-    arena.forge.security().revoke_hash(sha3_512(path.read_bytes()), "it leaks")
+    arena.forge.security().revoke_hash(sha3_512(path.read_bytes()).hexdigest(), "it leaks")
     return path
 
 
@@ -68,7 +68,7 @@ def hash_not_listed(arena: Arena) -> Path:
 
 def removed_from_the_list(arena: Arena) -> Path:
     path = arena.armed()
-    arena.forge.security().remove_trusted_plugin(sha3_512(path.read_bytes()))
+    arena.forge.security().remove_trusted_plugin(sha3_512(path.read_bytes()).hexdigest())
     return path
 
 
@@ -227,7 +227,7 @@ async def test_a_revocation_counts_at_the_next_load_of_a_running_host(arena: Are
         await host.registry.unload_plugin("victim")
         arena.mark.unlink()
         # By another process, as far as the host can tell.
-        arena.forge.security().revoke_hash(sha3_512(path.read_bytes()))
+        arena.forge.security().revoke_hash(sha3_512(path.read_bytes()).hexdigest())
         with pytest.raises(UntrustedPlugin) as caught:
             await host.registry.load_plugin_by_name("victim")
         check_error(caught.value, ("trust.hash_revoked",))

@@ -55,7 +55,7 @@ async def test_a_wrong_passphrase(arena: Arena, monkeypatch: pytest.MonkeyPatch)
 
     def trust(trust_list: TrustList) -> None:
         trust_list.add_key(forge.key.public_key)
-        entry = forge.security().get_plugin_info(sha3_512(victim.read_bytes()))
+        entry = forge.security().get_plugin_info(sha3_512(victim.read_bytes()).hexdigest())
         assert entry is not None
         trust_list.add_plugin(entry)
 
@@ -209,7 +209,7 @@ async def test_an_older_list_put_back(arena: Arena) -> None:
     backup = path.read_bytes()
     await host_starts(arena)
     security = arena.forge.security()
-    security.revoke_hash(sha3_512(victim.read_bytes()), "a back door")
+    security.revoke_hash(sha3_512(victim.read_bytes()).hexdigest(), "a back door")
     await arena.refused(victim, "trust.hash_revoked")
 
     # The attack: the list from before the revocation.

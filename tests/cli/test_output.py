@@ -173,7 +173,7 @@ def test_what_the_system_refuses_is_an_error_with_a_code(
     def refuse(*_arguments: object, **_options: object) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere")
 
-    monkeypatch.setattr("pluginapi.cli.hashing.hash_file", refuse)
+    monkeypatch.setattr("pluginapi.cli.hashing.hash_files", refuse)
     done = cli("hash", cli.public_key())
     assert done.code == 1
     assert "error[io.failed]: the operating system refused: Permission denied (/somewhere)" in (
@@ -189,7 +189,7 @@ def test_an_interrupt_exits_with_130(
     def interrupt(*_arguments: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pluginapi.cli.hashing.hash_file", interrupt)
+    monkeypatch.setattr("pluginapi.cli.hashing.hash_files", interrupt)
     options = ["--json"] if as_json else []
     done = cli("hash", cli.public_key(), *options)
     assert done.code == 130

@@ -30,7 +30,7 @@ from pluginapi.security.signature import (
 
 from .trust_bench import Bench
 
-HASH = sha3_512(b"plugin")
+HASH = sha3_512(b"plugin").hexdigest()
 KEY = SigningKeyPair(b"\x01" * 32)
 OTHER = SigningKeyPair(b"\x02" * 32)
 
@@ -328,7 +328,7 @@ def test_what_is_encoded_is_decoded(  # noqa: PLR0917 - one argument per field
 ) -> None:
     made = Statement(
         file_name=file_name,
-        sha3_512=sha3_512(content),
+        sha3_512=sha3_512(content).hexdigest(),
         name=name,
         version=".".join(map(str, version)),
         signed_at=at.replace(microsecond=0, tzinfo=None).isoformat() + "Z",

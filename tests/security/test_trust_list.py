@@ -35,7 +35,7 @@ OTHER = SigningKeyPair(b"\x02" * 32).public_key
 
 def entry(number: int = 0, **changes: str) -> TrustedPluginEntry:
     fields = {
-        "hash": sha3_512(b"%d" % number),
+        "hash": sha3_512(b"%d" % number).hexdigest(),
         "name": f"acme.plugin{number}",
         "version": "1.0.0",
         "key_id": KEY.key_id,
@@ -145,7 +145,7 @@ def test_removing_and_revoking(bench: Bench) -> None:
     "changes",
     [
         {"hash": "00"},
-        {"hash": sha3_512(b"").upper()},
+        {"hash": sha3_512(b"").hexdigest().upper()},
         {"name": "Acme"},
         {"version": "1"},
         {"key_id": "00"},
@@ -651,7 +651,7 @@ path, state, base, key_id = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3
 key = TrustKey.from_bytes(bytes(range(32)))
 for number in range(base, base + 20):
     made = TrustedPluginEntry(
-        hash=sha3_512(b"%d" % number), name=f"p{number}", version="1.0.0", key_id=key_id
+        hash=sha3_512(b"%d" % number).hexdigest(), name=f"p{number}", version="1.0.0", key_id=key_id
     )
     TrustList.update(
         path, key, lambda found: found.add_plugin(made), state_dir=state, lock_timeout=60
@@ -698,7 +698,7 @@ state = (disk if full == "state" else roomy) / "state"
 
 def save(number):
     made = TrustedPluginEntry(
-        hash=sha3_512(b"%d" % number), name="acme", version="1.0.0", key_id="0" * 32
+        hash=sha3_512(b"%d" % number).hexdigest(), name="acme", version="1.0.0", key_id="0" * 32
     )
     TrustList.update(path, key, lambda found: found.add_plugin(made), state_dir=state)
 

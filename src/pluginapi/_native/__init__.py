@@ -9,7 +9,7 @@ import importlib
 from types import ModuleType
 from typing import Final
 
-_COMPILED: Final = frozenset({"_abi"})
+_COMPILED: Final = frozenset({"_abi", "_cpu", "_sha3"})
 
 
 def __getattr__(name: str) -> ModuleType:

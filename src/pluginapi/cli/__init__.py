@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "trust": ("trust", "Keep the encrypted trust list: add, remove, revoke, list, ..."),
     "run": ("running", "Load plugins and run recorded requests through their hooks."),
     "demo": ("demo", "Show the main job from key to unload, with three refusals."),
+    "doctor": ("doctor", "Show the platform, the compiled paths in use and library versions."),
     "include": ("include", "Print the directory of pluginapi.h, for compiler flags."),
 }
 

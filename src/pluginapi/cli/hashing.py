@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pluginapi.cli._output import Output, json_option
-from pluginapi.errors import NotFound
+from pluginapi.errors import NotFound, PluginError
 from pluginapi.registry import is_plugin_file
-from pluginapi.security import hash_file
+from pluginapi.security import hash_files
 
 __all__ = ["hash_command"]
 
@@ -30,10 +30,17 @@ def hash_command(paths: tuple[Path, ...], as_json: bool) -> None:
     output = Output(as_json=as_json)
     files = [file for path in paths for file in _expand(path)]
     with output.progress("hashing", sum(map(_size, files)), is_bytes=True) as advance:
-        hashes = [(hash_file(file, progress=advance), file) for file in files]
+        results = hash_files(files, progress=advance)
+    hashes = [(_digest(result), file) for result, file in zip(results, files, strict=True)]
     output.result({"files": [{"path": str(file), "sha3_512": digest} for digest, file in hashes]})
     for digest, file in hashes:
         output.text(f"{digest}  {file}")
+
+
+def _digest(result: str | PluginError) -> str:
+    if isinstance(result, PluginError):
+        raise result
+    return result
 
 
 def _expand(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pluginapi.security.checks import VerifiableFile
-from pluginapi.security.hashing import hash_file, sha3_512
+from pluginapi.security.hashing import hash_file, hash_files, sha3_512, sha3_512_many
 from pluginapi.security.keys import PublicKey, SigningKeyPair
 from pluginapi.security.marks import default_state_dir
 from pluginapi.security.policy import DEFAULT_TRUST_LIST_PATH, SecurityPolicy
@@ -51,7 +51,9 @@ __all__ = [
     "countersign",
     "default_state_dir",
     "hash_file",
+    "hash_files",
     "sha3_512",
+    "sha3_512_many",
     "sign_plugin",
     "verify",
 ]

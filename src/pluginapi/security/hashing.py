@@ -1,80 +1,194 @@
-"""SHA3-512 (FIPS 202) of data and of files: the identity of a plugin."""
+"""SHA3-512 (FIPS 202) of data and of files: the identity of a plugin.
+
+Many buffers or files are hashed at once, each in a lane of a wide register where the processor has
+such: eight at the cost of less than two. ``pluginapi doctor`` shows what this machine uses.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pluginapi.errors import InvalidPlugin, IoError
+from pluginapi._native import _sha3
+from pluginapi._native._sha3 import sha3_512
+from pluginapi.errors import InvalidPlugin, IoError, PluginError
 
-__all__ = ["SHA3_512_HEX_CHARS", "hash_file", "is_sha3_512", "sha3_512"]
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "SHA3_512_HEX_CHARS",
+    "HashableFile",
+    "hash_file",
+    "hash_files",
+    "is_sha3_512",
+    "sha3_512",
+    "sha3_512_many",
+]
+
+HashableFile: TypeAlias = "str | os.PathLike[str] | int"
+"""A path, or an open descriptor: it is read from its first byte, stays open, keeps its position."""
 
 SHA3_512_HEX_CHARS: Final = 128
 _HEX: Final = re.compile(r"[0-9a-f]{128}")
-_PIECE_BYTES: Final = 1024 * 1024
-_OPEN_FLAGS: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
-
-def sha3_512(data: bytes | bytearray | memoryview) -> str:
-    """Return the SHA3-512 of the data as 128 lower-case hexadecimal digits."""
-    return hashlib.sha3_512(data).hexdigest()
+# Less work than this is done before a thread for it has started.
+_BYTES_PER_THREAD: Final = 1024 * 1024
+# More than this is hashed by another thread, so that this one can be interrupted.
+_UNINTERRUPTED_BYTES: Final = 16 * 1024 * 1024
+_PROGRESS_SECONDS: Final = 0.05
 
 
 def is_sha3_512(text: object) -> bool:
-    """Tell whether a value is a hash as `sha3_512` writes it."""
+    """Tell whether a value is a hash as `hash_file` writes it."""
     return isinstance(text, str) and _HEX.fullmatch(text) is not None
 
 
-def hash_file(
-    file: str | os.PathLike[str] | int, *, progress: Callable[[int], object] | None = None
-) -> str:
+def sha3_512_many(buffers: Iterable[Buffer], *, threads: int | None = None) -> list[str]:
+    """Return the SHA3-512 of each buffer, in their order, 128 lower-case hexadecimal digits each.
+
+    The buffers must not change meanwhile. The interpreter lock is released.
+
+    Args:
+        buffers: Objects with a contiguous buffer: bytes, memory views, arrays.
+        threads: How many threads hash; None takes as many as there are processors and work.
+    """
+    batch = _sha3.BufferBatch(given := list(buffers))
+    _run(batch, len(given), threads)
+    return [digest.hex() for digest in batch.digests()]
+
+
+def hash_file(file: HashableFile, *, progress: Callable[[int], object] | None = None) -> str:
     """Return the SHA3-512 of a whole regular file, read in pieces of constant size.
 
     Args:
-        file: A path, or an open descriptor: it is read from its first byte, whatever its
-            position, and stays open with its position at the end.
-        progress: Called after each piece with its number of bytes.
+        file: A path or an open descriptor; see `HashableFile`.
+        progress: Called now and then with the number of bytes read since it was called last.
 
     Raises:
-        InvalidPlugin: With code ``file.invalid`` when it is not a regular file.
+        InvalidPlugin: With code ``file.invalid`` when it is not a regular file, ``file.changed``
+            when it changed while it was read.
         IoError: When the operating system refuses to open or read it.
     """
+    (result,) = hash_files([file], threads=1, progress=progress)
+    if isinstance(result, PluginError):
+        raise result
+    return result
+
+
+def hash_files(
+    files: Iterable[HashableFile],
+    *,
+    threads: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> list[str | PluginError]:
+    """Return for each file, in their order, its SHA3-512 or the error that `hash_file` raises.
+
+    A file that cannot be hashed does not keep the others from it: tell by ``isinstance(result,
+    PluginError)``. Each thread has at most eight files open, and reads each in pieces of 64 KiB;
+    a file that shrinks or grows meanwhile is an error, never a hash of bytes it did not have.
+
+    Args:
+        files: Paths and open descriptors; see `HashableFile`.
+        threads: How many threads hash; None takes as many as there are processors and work.
+        progress: Called now and then, by the calling thread, with the number of bytes read since
+            it was called last. What it raises ends the work and is raised.
+    """
+    given = list(files)
+    names = [_name(file) for file in given]
+    readable = [name for name in names if name is not None]
+    batch = _sha3.FileBatch(readable)
+    _run(batch, len(readable), threads, progress)
+    found = iter(batch.results())
+    return [
+        _result(file, *next(found)) if name is not None else _null_in(file)
+        for file, name in zip(given, names, strict=True)
+    ]
+
+
+def _name(file: HashableFile) -> bytes | int | None:
+    if isinstance(file, int):
+        return file
+    name = os.fsencode(file)
+    return None if b"\0" in name else name
+
+
+def _result(
+    file: HashableFile, status: _sha3.FileStatus, number: int, digest: bytes | None
+) -> str | PluginError:
+    if digest is not None:
+        return digest.hex()
     what = f"descriptor {file}" if isinstance(file, int) else str(Path(file))
-    try:
-        if isinstance(file, int):
-            return _hash_descriptor(file, what, progress)
-        descriptor = os.open(file, _OPEN_FLAGS)
-        try:
-            return _hash_descriptor(descriptor, what, progress)
-        finally:
-            os.close(descriptor)
-    except OSError as err:
-        raise IoError(
-            f"{what} cannot be hashed: {err.strerror}",
-            hint="check that the file exists and that this user may read it",
+    if status is _sha3.FileStatus.NOT_REGULAR:
+        return InvalidPlugin(f"{what} is not a regular file", hint="name a plugin file", path=what)
+    if status is _sha3.FileStatus.CHANGED:
+        return InvalidPlugin(
+            f"{what} changed while it was read",
+            code="file.changed",
+            hint="wait until it is written, or install it by renaming a finished file into place",
             path=what,
-        ) from err
+        )
+    refusal = OSError(number, os.strerror(number), what)
+    error = IoError(
+        f"{what} cannot be hashed: {refusal.strerror}",
+        hint="check that the file exists and that this user may read it",
+        path=what,
+    )
+    error.__cause__ = refusal
+    return error
 
 
-def _hash_descriptor(descriptor: int, what: str, progress: Callable[[int], object] | None) -> str:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise InvalidPlugin(f"{what} is not a regular file", hint="name a plugin file", path=what)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as stream:
-        if progress is None:
-            return hashlib.file_digest(stream, "sha3_512").hexdigest()
-        digest = hashlib.sha3_512()
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-            progress(len(piece))
-        return digest.hexdigest()
+def _null_in(file: HashableFile) -> IoError:
+    return IoError(
+        f"the path {str(file)!r} holds a null character, which no path can",
+        hint="check the path",
+        path=str(file),
+    )
+
+
+def _run(
+    batch: _sha3.BufferBatch | _sha3.FileBatch,
+    count: int,
+    wanted: int | None,
+    progress: Callable[[int], object] | None = None,
+) -> None:
+    """Hash a batch: a small one in this thread, unless something is to be told meanwhile."""
+    threads = _threads(wanted, count, batch.total_bytes)
+    lanes = min(_sha3.MAX_LANES, max(1, -(-count // threads)))
+    if threads == 1 and progress is None and batch.total_bytes <= _UNINTERRUPTED_BYTES:
+        batch.run(lanes)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="pluginapi-hash") as pool:
+        try:
+            runs = [pool.submit(batch.run, lanes) for _ in range(threads)]
+            told = 0
+            pending = set(runs)
+            while pending:
+                pending = wait(pending, None if progress is None else _PROGRESS_SECONDS).not_done
+                if progress is not None and isinstance(batch, _sha3.FileBatch):
+                    now = batch.bytes_read
+                    progress(now - told)
+                    told = now
+        except BaseException:
+            batch.cancel()
+            raise
+    for run in runs:
+        run.result()
+
+
+def _threads(wanted: int | None, count: int, total_bytes: int) -> int:
+    if wanted is None:
+        wanted = min(_processors(), total_bytes // _BYTES_PER_THREAD)
+    elif wanted < 1:
+        raise ValueError(f"threads is {wanted}, not at least 1")
+    return max(1, min(wanted, count))
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
