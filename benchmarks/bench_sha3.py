@@ -9,47 +9,24 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from levels import at_every_level, use
 from racing import Race
 
-from pluginapi._native import _cpu, _sha3
+from pluginapi._native import _sha3
 from pluginapi.security import hash_files, sha3_512, sha3_512_many
 
-LEVELS = range(_cpu.detected() + 1)
 FILES = 256
 KIB = 1024
-
-
-def _use(level: int | None) -> None:
-    _sha3._force_level(level)  # noqa: SLF001 - what tests and benchmarks choose the kernels by
-
-
-def _at_every_level(run: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
-    """Return a contestant for each set of kernels; levels that share one are not run twice."""
-    contestants: dict[str, Callable[[], Any]] = {}
-    for level in LEVELS:
-        _use(level)
-        contestants.setdefault(f"pluginapi, {_sha3.paths()}", _at(level, run))
-    _use(None)
-    return contestants
-
-
-def _at(level: int, run: Callable[[], Any]) -> Callable[[], Any]:
-    def call() -> None:
-        _use(level)
-        run()
-
-    return call
 
 
 @pytest.fixture(autouse=True)
 def _own_level() -> Any:
     yield
-    _use(None)
+    use(_sha3, None)
 
 
 @pytest.mark.parametrize("size", [64 * KIB, 1024 * KIB], ids=["64KiB", "1MiB"])
@@ -61,7 +38,7 @@ def test_one_stream(race: Race, size: int) -> None:
         "hashlib",
         {
             "hashlib": lambda: hashlib.sha3_512(data).digest(),
-            **_at_every_level(lambda: sha3_512(data).digest()),
+            **at_every_level(_sha3, lambda: sha3_512(data).digest()),
         },
         clock=time.process_time,
     )
@@ -77,7 +54,7 @@ def test_many_buffers(race: Race, size: int) -> None:
             "hashlib one after the other": lambda: [
                 hashlib.sha3_512(buffer).hexdigest() for buffer in buffers
             ],
-            **_at_every_level(lambda: sha3_512_many(buffers, threads=1)),
+            **at_every_level(_sha3, lambda: sha3_512_many(buffers, threads=1)),
         },
         clock=time.process_time,
     )
@@ -102,7 +79,7 @@ def test_many_files(race: Race, tmp_path: Path, mixed: bool) -> None:
             "hashlib one after the other": lambda: [
                 hashlib.sha3_512(path.read_bytes()).hexdigest() for path in paths
             ],
-            **_at_every_level(lambda: hash_files(paths, threads=1)),
+            **at_every_level(_sha3, lambda: hash_files(paths, threads=1)),
         },
         clock=time.process_time,
     )

@@ -45,18 +45,19 @@ def version_of(executable: str) -> str | None:
 
 
 def main() -> int:
-    """Print one interpreter for each supported version; exit 1 if a version has none."""
+    """Print one interpreter for each version but those that are named; exit 1 if one has none."""
+    wanted = [version for version in SUPPORTED if version not in sys.argv[1:]]
     found: dict[str, str] = {}
     for executable in candidates():
         version = version_of(executable)
         if version in SUPPORTED and version not in found:
             found[version] = executable
-    for version in SUPPORTED:
+    for version in wanted:
         if version in found:
             print(found[version])
         else:
             print(f"no Python {version} was found", file=sys.stderr)
-    return 0 if len(found) == len(SUPPORTED) else 1
+    return 0 if all(version in found for version in wanted) else 1
 
 
 if __name__ == "__main__":

@@ -5,12 +5,19 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-__all__ = ["EXAMPLES", "INCLUDE", "PLUGINS", "STRICT", "compile_plugin"]
+__all__ = ["EMULATED", "EXAMPLES", "INCLUDE", "PLUGINS", "STRICT", "compile_plugin"]
 
 _ROOT = Path(__file__).parents[1]
 INCLUDE = _ROOT / "src" / "pluginapi" / "include"
 PLUGINS = _ROOT / "tests" / "native_plugins"
 EXAMPLES = _ROOT / "examples" / "plugins"
+# Every intrinsic as a function in standard C, so that every path runs on every x86-64 machine. GCC
+# would note that wide registers are passed differently than before its version 4.6.
+EMULATED = (
+    "-DPA_CPU_EMULATED",
+    f"-I{_ROOT / 'tests' / 'native_harness' / 'emulation'}",
+    "-Wno-psabi",
+)
 # Everything a strict author would switch on.
 STRICT = (
     *("-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wshadow"),

@@ -118,7 +118,7 @@ def test_every_section_is_read() -> None:
     assert config.lifecycle.init_timeout_secs == 1.5
     assert config.lifecycle.shutdown_timeout_secs == 2
     assert config.sandboxing.mode == "minimal"
-    assert dataclasses.astuple(config.sandboxing.cgroups) == (64, 50, 8)
+    assert dataclasses.astuple(config.sandboxing.cgroups) == (True, 64, 50, 8)
 
 
 @pytest.mark.parametrize(
@@ -289,6 +289,25 @@ def test_every_section_is_read() -> None:
             "at most 7",
         ),
         (
+            "[services.plugin]\n'a.b' = 'db.fetch'",
+            'pluginapi.toml:2: services.plugin."a.b": expected an array',
+            "config.type",
+            "write an array of texts",
+        ),
+        (
+            "[services.plugin]\n'a.b' = ['db.fetch', 'db.*']",
+            "pluginapi.toml:2: services.plugin.\"a.b\"[1]: 'db.*' does not name one method",
+            "config.value",
+            "every method is granted by its name",
+        ),
+        (
+            "[services.plugin]\n'a.b' = ['db.fetch', 'db.fetch']",
+            "pluginapi.toml:2: services.plugin.\"a.b\"[1]: 'db.fetch' is granted twice",
+            "config.value",
+            "name it once",
+        ),
+        ("[services]\nall = true", "pluginapi.toml:2: services.all:", "config.unknown_key", ""),
+        (
             "[limits.plugin.'Acme']\n",
             'pluginapi.toml:1: limits.plugin.Acme: plugin name "',
             "config.value",
@@ -316,9 +335,9 @@ def test_every_section_is_read() -> None:
         ("[sandboxing.cgroups]\npids = 1", "pluginapi.toml:2: ", "config.unknown_key", "max_pids"),
         (
             "[sandboxing]\n# yes\nenabled = true",
-            "pluginapi.toml:3: sandboxing.enabled: process isolation is not part of this version",
-            "config.sandbox_unavailable",
-            "set enabled to false",
+            "pluginapi.toml:3: sandboxing.enabled: plugins run in the host's process",
+            "config.value",
+            'set mode = "process" in section [isolation]',
         ),
     ],
 )
@@ -542,3 +561,14 @@ def test_a_fifo_is_an_error_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pluginapi.toml")
     with pytest.raises(ConfigError, match="not a regular file"):
         HostConfig.load(tmp_path / "pluginapi.toml")
+
+
+def test_services_are_granted_method_by_method(tmp_path: Path) -> None:
+    config = HostConfig.from_text(
+        '[services.plugin]\n"acme.report" = ["database.fetch", "cache.get"]\n"acme.idle" = []\n',
+        tmp_path,
+    )
+    assert config.services.for_plugin("acme.report") == ("database.fetch", "cache.get")
+    assert config.services.for_plugin("acme.idle") == ()
+    assert config.services.for_plugin("acme.other") == ()
+    assert HostConfig().services.plugins == {}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import logging
 import sys
 import threading
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import coverage
 import pytest
 
 from native_build import compile_plugin
 from pluginapi import PluginError, PluginRegistry
+from pluginapi.context import ContextKey, PluginContext
+from pluginapi.hooks import ErrorPolicy, Hook, HookMode, HookRegistry, StopChain
 from pluginapi.security import sha3_512
 from support import Forge
 
@@ -316,3 +321,210 @@ def test_the_file_of_a_refused_plugin_is_not_kept_open(forge: Forge) -> None:
         assert registry.discover_plugin(path).hash == digest
     links = {str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.exists()}
     assert str(path) not in links
+
+
+def growth(run: Callable[[int], None], count: int) -> float:
+    """Return how many bytes the traced memory grows by in `count` rounds, after as many before."""
+    run(count // 10)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        run(count // 10)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        run(count)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+
+def blocks() -> int:
+    """Return how many blocks of the interpreter's allocator are in use."""
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+# One object leaked in every tenth round would be far more.
+SLACK = 20_000
+
+
+class Steps:
+    """Waits once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Plugin:
+    def method(self, n: int) -> int | None:
+        return n + 1000 if n % 3 else None
+
+    async def coroutine(self, n: int) -> None: ...
+
+    async def waits(self, n: int) -> int:
+        await Steps()
+        return n + 1000
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_million_hook_calls_leave_nothing(timed: bool) -> None:
+    registry = HookRegistry()
+    plugin = Plugin()
+    hooks: list[Hook[int, Any]] = [
+        registry.define(f"h{mode.value}", int, int, mode=mode, timed=timed) for mode in HookMode
+    ]
+    for hook in hooks[:4]:
+        hook.register(plugin.method)
+        hook.register(plugin.coroutine)
+        hook.register(lambda n: StopChain(n + 1000) if n % 5 == 0 else None)
+
+    def calls(count: int) -> None:
+        for n in range(count // 10):
+            for hook in hooks:
+                hook.call(n)
+                hook.start(n)
+
+    before = blocks()
+    calls(1_000_000)
+    assert blocks() - before < SLACK / 50
+    assert growth(calls, 100_000) < SLACK
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_calls_that_wait_leave_nothing(timed: bool) -> None:
+    plugin = Plugin()
+    hook = HookRegistry().define("h", int, int, on_error=ErrorPolicy.ISOLATE, timed=timed)
+    hook.register(plugin.waits)
+    hook.register(plugin.method)
+
+    def calls(count: int) -> None:
+        for n in range(count):
+            call: Any = hook.start(n)
+            call.send(None)
+            if n % 2:
+                call.close()
+            else:
+                with contextlib.suppress(StopIteration):
+                    call.send(None)
+
+    before = blocks()
+    calls(100_000)
+    assert blocks() - before < SLACK / 50
+    assert growth(calls, 20_000) < SLACK
+
+
+def test_a_hundred_thousand_registrations_leave_nothing() -> None:
+    registry = HookRegistry()
+    hook = registry.define("h", int, int)
+    hook.register(lambda n: n)
+
+    def pairs(count: int) -> None:
+        for n in range(count):
+
+            def handler(value: int) -> int:
+                return value
+
+            def wrapper(value: int) -> Generator[int, int, None]:
+                yield value
+
+            registry.register("h", n % 500, handler, owner="a")
+            if n % 10 == 0:
+                registry.wrap("h", 200, wrapper, owner="a")
+                hook.subset(only=["a"]).call(n)
+            hook.call(n)
+            registry.remove_owner("a")
+
+    before = blocks()
+    pairs(100_000)
+    assert blocks() - before < SLACK / 50
+    assert growth(pairs, 5_000) < SLACK
+
+
+def test_failing_calls_leave_nothing() -> None:
+    registry = HookRegistry()
+    hooks = [registry.define(policy.value, int, int, on_error=policy) for policy in ErrorPolicy]
+    for hook in hooks:
+        hook.register(lambda n: n // 0)
+        hook.register(lambda n: "wrong", owner="b")
+
+    def calls(count: int) -> None:
+        logging.disable(logging.CRITICAL)
+        try:
+            for n in range(count):
+                for hook in hooks:
+                    with contextlib.suppress(ZeroDivisionError, ExceptionGroup):
+                        hook.call(n)
+        finally:
+            logging.disable(logging.NOTSET)
+
+    assert growth(calls, 5_000) < SLACK
+
+
+def test_a_million_uses_of_the_context_leave_nothing() -> None:
+    context = PluginContext()
+    number = ContextKey("number", int)
+    text = ContextKey("text", str)
+
+    def uses(count: int) -> None:
+        view = context.view("a", read=[number, text], write=[number])
+        watch = view.watch(text, lambda change: None)
+        for n in range(count // 4):
+            view[number] = n
+            context[text] = str(n)
+            assert view[number] == n
+            assert view.get(text) == str(n)
+        watch.close()
+        context.remove(number)
+        view.close()
+
+    before = blocks()
+    uses(1_000_000)
+    assert blocks() - before < SLACK / 50
+    assert growth(uses, 50_000) < SLACK
+
+
+async def test_calls_of_services_leave_nothing(forge: Forge, registry: PluginRegistry) -> None:
+    path = forge.plugin(
+        "s",
+        """
+def init(self, context):
+    self.plain = context.service("rows")
+    self.later = context.async_service("rows")
+async def register_hooks(self, hooks):
+    hooks.register("shout", 200, self.shout)
+async def shout(self, value):
+    for method in ("fail", "absent"):
+        try:
+            getattr(self.plain, method)()
+        except Exception as err:
+            value += type(err).__name__[0]
+    return value + self.plain.fetch(number=1) + await self.later.slow()
+""",
+        extra="requirements=PluginRequirements(services=('rows.fetch', 'rows.slow', 'rows.fail')),",
+    )
+
+    class Rows:
+        def fetch(self, number: int) -> str:
+            return "f" * number
+
+        async def slow(self) -> str:
+            await asyncio.sleep(0)
+            return "s"
+
+        def fail(self) -> None:
+            raise ValueError("no")
+
+    registry.context.expose("rows", Rows(), methods=["fetch", "slow", "fail"])
+    registry.service_grants["s"] = ("rows.fetch", "rows.slow", "rows.fail")
+    logging.getLogger("pluginapi.services").setLevel(logging.CRITICAL)
+
+    async def cycle() -> None:
+        await registry.load_plugin(path)
+        assert await registry.hooks.execute("shout", "x") == "xSSfs"
+        await registry.unload_plugin("s")
+
+    try:
+        await leaves_nothing(cycle)
+    finally:
+        logging.getLogger("pluginapi.services").setLevel(logging.NOTSET)

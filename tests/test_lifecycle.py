@@ -56,7 +56,14 @@ class OtherLoader(PluginLoader):
     fails = ""
     made: OtherRuntime
 
-    async def start(self, inspection: Inspection, config: Mapping[str, Any]) -> Any:
+    async def start(
+        self,
+        inspection: Inspection,
+        config: Mapping[str, Any],
+        isolation: object = None,
+        *,
+        hooks: object = None,
+    ) -> Any:
         self.made = OtherRuntime(inspection.manifest, self.fails)
         return self.made
 

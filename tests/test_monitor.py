@@ -97,6 +97,9 @@ def test_metrics_are_json_representable() -> None:
         "violation_count": 0,
         "calls": 2,
         "errors": 0,
+        "service_calls": 0,
+        "service_errors": 0,
+        "service_refusals": 0,
     }
 
 

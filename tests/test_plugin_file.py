@@ -74,31 +74,6 @@ def test_opens_each_kind(tmp_path: Path, name: str, data: bytes, kind: PluginKin
     assert file == PluginFile.from_bytes(path, data, modified=1_000_000_000)
 
 
-@pytest.mark.parametrize("held", [0, 1000, 64 * 1024 * 1024])
-def test_many_files_are_what_each_is_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
-) -> None:
-    monkeypatch.setattr("pluginapi.plugin_file._BATCH_BYTES", held)
-    paths = [
-        write(tmp_path, f"guard_{number}.py", SOURCE + "#" * (97 * number)) for number in range(20)
-    ]
-    paths[3:3] = [tmp_path / "missing.py", write(tmp_path, "empty.py", b"")]
-    write(tmp_path, "guard_7.py.sig", b"signature")
-    batches = list(PluginFile.open_batches(iter(paths)))
-    assert (len(batches) == 1) == (held == 64 * 1024 * 1024)
-    results = [result for batch in batches for result in batch]
-    codes = {"missing.py": "file.not_found", "empty.py": "file.empty"}
-    for path, result in zip(paths, results, strict=True):
-        if path.name in codes:
-            assert isinstance(result, PluginError)
-            assert result.code == refusal(path).code == codes[path.name]
-        else:
-            assert result == PluginFile.open(path)
-            assert isinstance(result, PluginFile)
-            assert result.sha3_512 == hashlib.sha3_512(path.read_bytes()).hexdigest()
-    assert list(PluginFile.open_batches([])) == []
-
-
 def test_the_bytes_are_those_of_the_open_although_a_link_is_swapped(tmp_path: Path) -> None:
     good = write(tmp_path, "good.py", SOURCE)
     evil = write(tmp_path, "evil.py", SOURCE.replace("Acme", "Evil"))

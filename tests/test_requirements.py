@@ -166,6 +166,7 @@ def test_the_default_asks_for_nothing() -> None:
         "filesystem": {"access": "none", "allowed_paths": []},
         "context_read": [],
         "context_write": [],
+        "services": [],
     }
 
 
@@ -175,12 +176,14 @@ def test_requirements_as_plain_values() -> None:
         filesystem=FilesystemRequirement.read_only("/data"),
         context_read=("Logger",),
         context_write=("acme.count",),
+        services=["database.fetch"],  # type: ignore[arg-type]
     )
     assert requirements.to_dict() == {
         "network": {"access": "restricted", "allowed_targets": ["example.com:443"]},
         "filesystem": {"access": "read_only", "allowed_paths": ["/data"]},
         "context_read": ["Logger"],
         "context_write": ["acme.count"],
+        "services": ["database.fetch"],
     }
 
 
@@ -196,3 +199,27 @@ def test_context_keys_are_a_bounded_list_of_names(name: str) -> None:
     assert getattr(PluginRequirements(**{name: list(names)}), name) == names  # type: ignore[arg-type]
     for wrong in ((*names, "more"), ("",), (3,)):
         refused(PluginRequirements, **{name: wrong})
+
+
+def test_services_are_a_bounded_list_of_methods() -> None:
+    names = tuple(f"acme.cache-{index}.get_{index}" for index in range(256))
+    assert PluginRequirements(services=names).services == names
+    assert PluginRequirements(services=("a.b",)).services == ("a.b",)
+    for wrong in (
+        (*names, "a.b"),
+        "a.b",
+        (3,),
+        ("a",),
+        ("a.",),
+        (".b",),
+        ("a.b.",),
+        ("a..b",),
+        ("a._b",),
+        ("a.b c",),
+        ("a.b\n",),
+        ("a.*",),
+        ("a.b-c",),
+        (f"{'a' * 129}.b",),
+        (f"a.{'b' * 65}",),
+    ):
+        refused(PluginRequirements, services=wrong)

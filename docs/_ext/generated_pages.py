@@ -1,13 +1,16 @@
 """Write the parts of the reference that the code itself knows, so that they cannot drift.
 
 A page of the reference holds a line ``<!-- generated: NAME -->``; when Sphinx reads the page, the
-line is replaced by Markdown made from the click commands or from the table of error codes.
+line is replaced by Markdown made from the click commands, the table of error codes or the table of
+escapes that the tests try.
 """
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 __all__ = ["GENERATORS", "setup"]
+
+_ESCAPES: Final = Path(__file__).parents[2] / "tests" / "escape" / "cases.py"
 
 
 def command_line() -> Iterator[str]:
@@ -65,9 +70,24 @@ def _classes() -> Iterator[type[errors.PluginError]]:
         yield getattr(errors, name)
 
 
+def escapes() -> Iterator[str]:
+    """List what the tests try to escape by, and which tier does not stop it."""
+    table = runpy.run_path(str(_ESCAPES))
+    tiers = table["TIERS"]
+    yield "| attack | " + " | ".join(tiers) + " | why it is not stopped |"
+    yield "|---|" + "---|" * len(tiers) + "---|"
+    for case in table["CASES"]:
+        number, _, name = case.name.partition("-")
+        marks = ("**works**" if tier in case.open_in else "stopped" for tier in tiers)
+        text = f"{int(number)}: {name.replace('-', ' ')}"
+        yield f"| {text} | {' | '.join(marks)} | {case.why} |"
+    yield ""
+
+
 GENERATORS: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "command-line": command_line,
     "error-codes": error_codes,
+    "escapes": escapes,
 }
 
 

@@ -7,6 +7,7 @@ The interpreter lock is released while the plugin runs; its calls into the host 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint32_t, uint64_t
@@ -20,6 +21,15 @@ ABI_MINOR = abi.PA_ABI_MINOR
 
 cdef extern from "Python.h" nogil:
     unsigned long PyThread_get_thread_ident()
+
+cdef extern from "native_call.h":
+    """
+    #define PA_CAPSULE(calls) PyCapsule_New((void *)(calls), PA_NATIVE_CALLS, NULL)
+    """
+    ctypedef struct pa_native_calls:
+        int (*run)(PyObject *, const void *, Py_ssize_t, PyObject **) noexcept
+    int PA_NATIVE_RAISED
+    object PA_CAPSULE(const pa_native_calls *)
 
 cdef extern from *:
     """
@@ -117,10 +127,27 @@ cdef abi.pa_status serve_register_hook(
         handler = Handler.__new__(Handler)
         handler.instance = instance
         handler.hook = PyBytes_FromStringAndSize(hook.ptr, <Py_ssize_t>hook.len)
+        handler.c_hook = abi.pa_str_make(<const char *>handler.hook, hook.len)
         handler.fn = fn
         handler.user = fn_user
         instance.services.register_hook(name_of(hook), priority, handler)
         return abi.PA_OK
+    except BaseException as err:
+        return instance.keep(err)
+
+
+cdef abi.pa_status serve_service_call(
+    void *user, abi.pa_str service, abi.pa_str method, abi.pa_bytes arguments, abi.pa_out *result
+) noexcept with gil:
+    cdef bytes data
+    instance = <Instance>user
+    try:
+        data = instance.services.service_call(
+            name_of(service),
+            name_of(method),
+            PyBytes_FromStringAndSize(<const char *>arguments.ptr, <Py_ssize_t>arguments.len),
+        )
+        return abi.pa_sink_append(result, <const char *>data, <size_t>len(data))
     except BaseException as err:
         return instance.keep(err)
 
@@ -135,8 +162,8 @@ cdef class Instance:
     outside of ``Exception`` is raised again.
 
     Args:
-        services: Object with the methods log, context_get, context_set, context_has and
-            register_hook.
+        services: Object with the methods log, context_get, context_set, context_has,
+            register_hook and service_call.
         statuses: Pairs of exception class and pa_status that the plugin gets when a service
             raises; the first that fits counts, PA_ERR_FAIL otherwise.
         heap_limit: Bytes that the plugin may allocate from the host.
@@ -151,6 +178,7 @@ cdef class Instance:
     cdef dict causes
     cdef object __weakref__
     cdef readonly int flaw
+    cdef bint never_waits
 
     def __cinit__(self, services, tuple statuses, *, uint64_t heap_limit, size_t out_limit):
         cdef abi.pa_embedder embedder
@@ -166,6 +194,7 @@ cdef class Instance:
         embedder.context_set = serve_context_set
         embedder.context_has = serve_context_has
         embedder.register_hook = serve_register_hook
+        embedder.service_call = serve_service_call
         self.host = abi.pa_host_open(&embedder, heap_limit, out_limit)
         if self.host == NULL:
             raise MemoryError
@@ -243,6 +272,7 @@ cdef class Instance:
         with nogil:
             abi.pa_host_create(self.host, self.constructor, c_config, c_name, c_version, &call)
         self.flaw = <int>call.flaw
+        self.never_waits = abi.pa_host_flags(self.host) & abi.PA_F_NEVER_WAITS != 0
         if abi.pa_host_state(self.host) == abi.PA_STATE_GONE:
             Py_DECREF(self)
         return self.settle(&call)
@@ -336,6 +366,7 @@ cdef class Handler:
     cdef abi.pa_hook_fn fn
     cdef void *user
     cdef bytes hook
+    cdef abi.pa_str c_hook
     cdef readonly Instance instance
 
     def __init__(self):
@@ -346,12 +377,55 @@ cdef class Handler:
         cdef abi.pa_call call
         cdef Py_buffer view
         cdef abi.pa_bytes c_data
-        cdef abi.pa_str c_hook = abi.pa_str_make(self.hook, <size_t>len(self.hook))
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             c_data = abi.pa_bytes_make(view.buf, <size_t>view.len)
             with nogil:
-                abi.pa_host_handle(self.instance.host, self.fn, self.user, c_hook, c_data, &call)
+                abi.pa_host_handle(
+                    self.instance.host, self.fn, self.user, self.c_hook, c_data, &call
+                )
         finally:
             PyBuffer_Release(&view)
         return self.instance.settle(&call)
+
+
+cdef int run_handler(
+    PyObject *handler, const void *data, Py_ssize_t size, PyObject **output
+) except? -1000:
+    """Implement `pa_native_calls.run`."""
+    cdef abi.pa_call call
+    cdef Handler self = <Handler>handler
+    cdef Instance instance = self.instance
+    cdef abi.pa_bytes c_data = abi.pa_bytes_make(data, <size_t>size)
+    cdef int done = 0
+    output[0] = NULL
+    if instance.never_waits:
+        done = abi.pa_host_handle_now(
+            instance.host, self.fn, self.user, self.c_hook, c_data, &call
+        )
+    if not done:
+        with nogil:
+            abi.pa_host_handle(instance.host, self.fn, self.user, self.c_hook, c_data, &call)
+    if call.status >= 0 and not instance.causes and call.borrowed is NULL:
+        if call.out.data is NULL:
+            return call.status
+        try:
+            result = PyBytes_FromStringAndSize(
+                <const char *>call.out.data, <Py_ssize_t>call.out.len
+            )
+        finally:
+            abi.pa_call_close(&call)
+    else:
+        settled = instance.settle(&call)
+        result = settled if call.status < 0 else settled[1]
+        if result is None:
+            return call.status
+    Py_INCREF(result)
+    output[0] = <PyObject *>result
+    return call.status
+
+
+cdef pa_native_calls calls
+calls.run = <int (*)(PyObject *, const void *, Py_ssize_t, PyObject **) noexcept>run_handler
+
+native_calls = PA_CAPSULE(&calls)

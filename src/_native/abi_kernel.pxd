@@ -24,6 +24,7 @@ cdef extern from "pluginapi.h" nogil:
     pa_status PA_ERR_NOT_FOUND
     uint64_t PA_F_THREAD_SAFE
     uint64_t PA_F_UNLOADABLE
+    uint64_t PA_F_NEVER_WAITS
     int PA_ABI_MAJOR
     int PA_ABI_MINOR
     pa_str pa_str_make(const char *, size_t)
@@ -57,6 +58,7 @@ cdef extern from "abi/instance.h" nogil:
         pa_status (*context_set)(void *, pa_str, pa_bytes) noexcept nogil
         pa_status (*context_has)(void *, pa_str) noexcept nogil
         pa_status (*register_hook)(void *, pa_str, uint32_t, pa_hook_fn, void *) noexcept nogil
+        pa_status (*service_call)(void *, pa_str, pa_str, pa_bytes, pa_out *) noexcept nogil
     ctypedef enum pa_state:
         PA_STATE_LOADED
         PA_STATE_GONE
@@ -69,6 +71,7 @@ cdef extern from "abi/instance.h" nogil:
         pa_out out
         size_t message_len
         char *message
+        pa_out *borrowed
     ctypedef void (*pa_create_fn)() noexcept
     pa_host *pa_host_open(const pa_embedder *, uint64_t, size_t)
     void pa_host_close(pa_host *)
@@ -77,6 +80,7 @@ cdef extern from "abi/instance.h" nogil:
     pa_status pa_host_register_hooks(pa_host *, pa_call *)
     pa_status pa_host_shutdown(pa_host *, pa_call *)
     pa_status pa_host_handle(pa_host *, pa_hook_fn, void *, pa_str, pa_bytes, pa_call *)
+    int pa_host_handle_now(pa_host *, pa_hook_fn, void *, pa_str, pa_bytes, pa_call *)
     pa_status pa_host_destroy(pa_host *, pa_call *)
     void pa_call_close(pa_call *)
     pa_state pa_host_state(pa_host *)

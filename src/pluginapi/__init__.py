@@ -2,113 +2,139 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pluginapi.asgi import PluginMiddleware, lifespan
-from pluginapi.config import HostConfig
-from pluginapi.context import ContextKey, PluginContext, PredefinedContextKey
-from pluginapi.errors import (
-    AbiIncompatible,
-    AlreadyLoaded,
-    ConfigError,
-    ContextError,
-    ContextKeyNotFound,
-    ContextTypeError,
-    HookError,
-    HookOrderError,
-    HookTypeError,
-    InitializationError,
-    InvalidManifest,
-    InvalidPlugin,
-    InvalidResourceLimits,
-    InvalidSignature,
-    InvalidState,
-    IoError,
-    KeyFileError,
-    LoadError,
-    NotFound,
-    PluginError,
-    PluginTimeout,
-    ResourceLimitError,
-    ResourceViolation,
-    SecurityError,
-    ShutdownError,
-    SymbolNotFound,
-    TrustListError,
-    UnsupportedPlatform,
-    UntrustedPlugin,
-    VersionMismatch,
-)
-from pluginapi.hooks import (
-    ErrorEvent,
-    ErrorPolicy,
-    HandlerInfo,
-    HandlerStats,
-    Hook,
-    HookMode,
-    HookOutcome,
-    HookPriority,
-    HookRegistry,
-    HookScope,
-    HostEvent,
-    PluginEvent,
-    StandardHooks,
-    StopChain,
-    Veto,
-    VetoResult,
-    define_standard_hooks,
-)
-from pluginapi.host import PluginHost, StartReport
-from pluginapi.http import HttpRequest, HttpResponse
-from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
-from pluginapi.limits import (
-    ResourceLimits,
-    UnmountBehavior,
-    Violation,
-    ViolationTracker,
-    ViolationType,
-)
-from pluginapi.loader import Inspection, PluginLoader
-from pluginapi.manifest import PluginDependency, PluginKind, PluginManifest
-from pluginapi.monitor import PluginMetrics, ResourceMonitor
-from pluginapi.plugin import Plugin, make_plugin
-from pluginapi.plugin_file import PluginFile
-from pluginapi.registry import PluginRegistry
-from pluginapi.requirements import (
-    FilesystemAccess,
-    FilesystemRequirement,
-    NetworkAccess,
-    NetworkRequirement,
-    NetworkTarget,
-    PluginRequirements,
-)
-from pluginapi.security import (
-    PluginSecurity,
-    PluginSignature,
-    PublicKey,
-    SecurityPolicy,
-    SigningKeyPair,
-    TrustedPluginEntry,
-    TrustKey,
-    TrustLevel,
-    TrustList,
-    Verdict,
-)
-from pluginapi.version import PluginVersion
+from pluginapi._lazy import lazily
+
+if TYPE_CHECKING:
+    from pluginapi._version import __version__
+    from pluginapi.asgi import PluginMiddleware, lifespan
+    from pluginapi.config import HostConfig
+    from pluginapi.context import (
+        ContextChange,
+        ContextKey,
+        ContextWatch,
+        PluginContext,
+        PredefinedContextKey,
+    )
+    from pluginapi.errors import (
+        AbiIncompatible,
+        AlreadyLoaded,
+        ConfigError,
+        ContextError,
+        ContextKeyNotFound,
+        ContextTypeError,
+        HookError,
+        HookOrderError,
+        HookTypeError,
+        InitializationError,
+        InvalidManifest,
+        InvalidPlugin,
+        InvalidResourceLimits,
+        InvalidSignature,
+        InvalidState,
+        IoError,
+        KeyFileError,
+        LoadError,
+        NotFound,
+        PluginError,
+        PluginProcessError,
+        PluginTimeout,
+        ResourceLimitError,
+        ResourceViolation,
+        SecurityError,
+        ServiceArgumentError,
+        ServiceError,
+        ServiceNotFound,
+        ShutdownError,
+        SymbolNotFound,
+        TrustListError,
+        UnsupportedPlatform,
+        UntrustedPlugin,
+        VersionMismatch,
+    )
+    from pluginapi.hooks import (
+        ErrorEvent,
+        ErrorPolicy,
+        HandlerInfo,
+        HandlerStats,
+        Hook,
+        HookMode,
+        HookOutcome,
+        HookPriority,
+        HookRegistry,
+        HookScope,
+        HookSubset,
+        HostEvent,
+        PendingCall,
+        PluginEvent,
+        Rest,
+        StandardHooks,
+        StopChain,
+        Veto,
+        VetoResult,
+        define_standard_hooks,
+    )
+    from pluginapi.host import PluginHost, StartReport
+    from pluginapi.http import HttpRequest, HttpResponse
+    from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
+    from pluginapi.ipc import IpcChannel, IpcRequest, IpcResponse
+    from pluginapi.ipc.context_proxy import ContextProxy
+    from pluginapi.isolation import Isolation
+    from pluginapi.limits import (
+        ResourceLimits,
+        UnmountBehavior,
+        Violation,
+        ViolationTracker,
+        ViolationType,
+    )
+    from pluginapi.loader import Inspection, PluginLoader
+    from pluginapi.manifest import PluginDependency, PluginKind, PluginManifest
+    from pluginapi.monitor import PluginMetrics, ResourceMonitor
+    from pluginapi.plugin import Plugin, make_plugin
+    from pluginapi.plugin_file import PluginFile
+    from pluginapi.process import PluginProcess, PluginProcessManager, ProcessSettings
+    from pluginapi.registry import PluginRegistry
+    from pluginapi.requirements import (
+        FilesystemAccess,
+        FilesystemRequirement,
+        NetworkAccess,
+        NetworkRequirement,
+        NetworkTarget,
+        PluginRequirements,
+    )
+    from pluginapi.scan import Finding
+    from pluginapi.security import (
+        PluginSecurity,
+        PluginSignature,
+        PublicKey,
+        SecurityPolicy,
+        SigningKeyPair,
+        TrustedPluginEntry,
+        TrustKey,
+        TrustLevel,
+        TrustList,
+        Verdict,
+    )
+    from pluginapi.version import PluginVersion
 
 __all__ = [
     "AbiIncompatible",
     "AlreadyLoaded",
     "ConfigError",
+    "ContextChange",
     "ContextError",
     "ContextKey",
     "ContextKeyNotFound",
+    "ContextProxy",
     "ContextTypeError",
+    "ContextWatch",
     "ErrorEvent",
     "ErrorPolicy",
     "FilesystemAccess",
     "FilesystemRequirement",
+    "Finding",
     "HandlerInfo",
     "HandlerStats",
     "Hook",
@@ -119,6 +145,7 @@ __all__ = [
     "HookPriority",
     "HookRegistry",
     "HookScope",
+    "HookSubset",
     "HookTypeError",
     "HostConfig",
     "HostEvent",
@@ -132,12 +159,17 @@ __all__ = [
     "InvalidSignature",
     "InvalidState",
     "IoError",
+    "IpcChannel",
+    "IpcRequest",
+    "IpcResponse",
+    "Isolation",
     "KeyFileError",
     "LoadError",
     "NetworkAccess",
     "NetworkRequirement",
     "NetworkTarget",
     "NotFound",
+    "PendingCall",
     "Plugin",
     "PluginContext",
     "PluginDependency",
@@ -151,6 +183,9 @@ __all__ = [
     "PluginManifest",
     "PluginMetrics",
     "PluginMiddleware",
+    "PluginProcess",
+    "PluginProcessError",
+    "PluginProcessManager",
     "PluginRegistry",
     "PluginRequirements",
     "PluginSecurity",
@@ -159,14 +194,19 @@ __all__ = [
     "PluginTimeout",
     "PluginVersion",
     "PredefinedContextKey",
+    "ProcessSettings",
     "PublicKey",
     "ResourceLimitError",
     "ResourceLimits",
     "ResourceMonitor",
     "ResourceViolation",
+    "Rest",
     "ScanReport",
     "SecurityError",
     "SecurityPolicy",
+    "ServiceArgumentError",
+    "ServiceError",
+    "ServiceNotFound",
     "ShutdownError",
     "SigningKeyPair",
     "StandardHooks",
@@ -196,7 +236,121 @@ __all__ = [
     "make_plugin",
 ]
 
-__version__ = _version("pluginapi")
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "pluginapi._version": ("__version__",),
+        "pluginapi.asgi": ("PluginMiddleware", "lifespan"),
+        "pluginapi.config": ("HostConfig",),
+        "pluginapi.context": (
+            "ContextChange",
+            "ContextKey",
+            "ContextWatch",
+            "PluginContext",
+            "PredefinedContextKey",
+        ),
+        "pluginapi.errors": (
+            "AbiIncompatible",
+            "AlreadyLoaded",
+            "ConfigError",
+            "ContextError",
+            "ContextKeyNotFound",
+            "ContextTypeError",
+            "HookError",
+            "HookOrderError",
+            "HookTypeError",
+            "InitializationError",
+            "InvalidManifest",
+            "InvalidPlugin",
+            "InvalidResourceLimits",
+            "InvalidSignature",
+            "InvalidState",
+            "IoError",
+            "KeyFileError",
+            "LoadError",
+            "NotFound",
+            "PluginError",
+            "PluginProcessError",
+            "PluginTimeout",
+            "ResourceLimitError",
+            "ResourceViolation",
+            "SecurityError",
+            "ServiceArgumentError",
+            "ServiceError",
+            "ServiceNotFound",
+            "ShutdownError",
+            "SymbolNotFound",
+            "TrustListError",
+            "UnsupportedPlatform",
+            "UntrustedPlugin",
+            "VersionMismatch",
+        ),
+        "pluginapi.hooks": (
+            "ErrorEvent",
+            "ErrorPolicy",
+            "HandlerInfo",
+            "HandlerStats",
+            "Hook",
+            "HookMode",
+            "HookOutcome",
+            "HookPriority",
+            "HookRegistry",
+            "HookScope",
+            "HookSubset",
+            "HostEvent",
+            "PendingCall",
+            "PluginEvent",
+            "Rest",
+            "StandardHooks",
+            "StopChain",
+            "Veto",
+            "VetoResult",
+            "define_standard_hooks",
+        ),
+        "pluginapi.host": ("PluginHost", "StartReport"),
+        "pluginapi.http": ("HttpRequest", "HttpResponse"),
+        "pluginapi.info": ("PluginInfo", "PluginStatus", "ScanReport", "UnloadReport"),
+        "pluginapi.ipc": ("IpcChannel", "IpcRequest", "IpcResponse"),
+        "pluginapi.ipc.context_proxy": ("ContextProxy",),
+        "pluginapi.isolation": ("Isolation",),
+        "pluginapi.limits": (
+            "ResourceLimits",
+            "UnmountBehavior",
+            "Violation",
+            "ViolationTracker",
+            "ViolationType",
+        ),
+        "pluginapi.loader": ("Inspection", "PluginLoader"),
+        "pluginapi.manifest": ("PluginDependency", "PluginKind", "PluginManifest"),
+        "pluginapi.monitor": ("PluginMetrics", "ResourceMonitor"),
+        "pluginapi.plugin": ("Plugin", "make_plugin"),
+        "pluginapi.plugin_file": ("PluginFile",),
+        "pluginapi.process": ("PluginProcess", "PluginProcessManager", "ProcessSettings"),
+        "pluginapi.registry": ("PluginRegistry",),
+        "pluginapi.requirements": (
+            "FilesystemAccess",
+            "FilesystemRequirement",
+            "NetworkAccess",
+            "NetworkRequirement",
+            "NetworkTarget",
+            "PluginRequirements",
+        ),
+        "pluginapi.scan": ("Finding",),
+        "pluginapi.security": (
+            "PluginSecurity",
+            "PluginSignature",
+            "PublicKey",
+            "SecurityPolicy",
+            "SigningKeyPair",
+            "TrustedPluginEntry",
+            "TrustKey",
+            "TrustLevel",
+            "TrustList",
+            "Verdict",
+        ),
+        "pluginapi.version": ("PluginVersion",),
+    },
+)
 
 
 def get_include() -> Path:

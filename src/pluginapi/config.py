@@ -19,18 +19,24 @@ from typing import Any, ClassVar, Final, Literal
 
 from pluginapi.config_reader import Document, Table, path_complaint
 from pluginapi.errors import ConfigError, InvalidManifest, IoError
+from pluginapi.isolation import Isolation
 from pluginapi.limits import MAX_HEAP_BYTES, ResourceLimits
 from pluginapi.manifest import check_name
+from pluginapi.process.settings import ProcessSettings
+from pluginapi.sandboxing import CgroupsConfig, SandboxingConfig, read_sandboxing
+from pluginapi.services.names import is_service_method
 
 __all__ = [
     "CgroupsConfig",
     "HostConfig",
+    "IsolationConfig",
     "LifecycleConfig",
     "LimitsConfig",
     "MonitoringConfig",
     "PluginsConfig",
     "SandboxingConfig",
     "SecurityConfig",
+    "ServicesConfig",
     "TrustKeySource",
 ]
 
@@ -41,7 +47,6 @@ _MAX_THRESHOLD: Final = 1_000_000
 _HOUR: Final = 3600.0
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEX_KEY: Final = re.compile(r"[0-9a-fA-F]{64}")
-_SANDBOX_MODES: Final = ("strict", "minimal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,33 +177,38 @@ class LifecycleConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CgroupsConfig:
-    """Bound the control group of a sandboxed plugin: ``[sandboxing.cgroups]``.
+class IsolationConfig:
+    """Say where plugins run, and how their processes are kept: ``[isolation]``.
 
     Attributes:
-        memory_limit_mb: Memory in MiB, or None for the plugin's own heap limit.
-        cpu_quota_percent: Share of one processor in percent, above 100 for several.
-        max_pids: Processes and threads, or None for the plugin's own thread limit.
+        mode: Where plugins run: ``in-process``, or ``process``: each in one of its own.
+        plugins: Where single plugins run, by name: ``[isolation.plugin]``.
+        processes: The bounds of their processes.
     """
 
-    memory_limit_mb: int | None = None
-    cpu_quota_percent: int = 100
-    max_pids: int | None = None
+    mode: Isolation = Isolation.IN_PROCESS
+    plugins: Mapping[str, Isolation] = field(default_factory=lambda: MappingProxyType({}))
+    processes: ProcessSettings = field(default_factory=ProcessSettings)
+
+    def for_plugin(self, name: str) -> Isolation:
+        """Return where a plugin runs."""
+        return self.plugins.get(name, self.mode)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxingConfig:
-    """Say how plugins are confined in processes of their own: ``[sandboxing]``.
+class ServicesConfig:
+    """Say which methods of the host's services plugins may call: ``[services]``.
 
     Attributes:
-        enabled: Always False in this version: a file that asks for it is refused.
-        mode: ``strict`` (every layer) or ``minimal`` (no new privileges, limits, system calls).
-        cgroups: Bounds of the control group.
+        plugins: What single plugins are granted, by name, as ``service.method``:
+            ``[services.plugin]``. They must declare it too; nothing is granted by default.
     """
 
-    enabled: bool = False
-    mode: str = "strict"
-    cgroups: CgroupsConfig = field(default_factory=CgroupsConfig)
+    plugins: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def for_plugin(self, name: str) -> tuple[str, ...]:
+        """Return what a plugin is granted."""
+        return self.plugins.get(name, ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +228,8 @@ class HostConfig:
     monitoring: MonitoringConfig = field(default_factory=MonitoringConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    isolation: IsolationConfig = field(default_factory=IsolationConfig)
+    services: ServicesConfig = field(default_factory=ServicesConfig)
     sandboxing: SandboxingConfig = field(default_factory=SandboxingConfig)
     plugin_tables: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: MappingProxyType({})
@@ -264,16 +276,26 @@ class HostConfig:
                 hint says what is allowed.
         """
         root = Document(text, name, Path(base).absolute()).root()
+        sandboxing_table = root.table("sandboxing")
         config = cls(
             plugins=_plugins(root.table("plugins")),
             security=_security(root.table("security")),
             monitoring=_monitoring(root.table("monitoring")),
             limits=_limits(root.table("limits")),
             lifecycle=_lifecycle(root.table("lifecycle")),
-            sandboxing=_sandboxing(root.table("sandboxing")),
+            isolation=_isolation(root.table("isolation")),
+            services=_services(root.table("services")),
+            sandboxing=read_sandboxing(sandboxing_table),
             plugin_tables=_plugin_tables(root.table("plugin")),
         )
         root.refuse_unknown()
+        if config.sandboxing.enabled and config.isolation.mode is Isolation.IN_PROCESS:
+            raise sandboxing_table.error(
+                "enabled",
+                "plugins run in the host's process, where nothing confines them",
+                'set mode = "process" in section [isolation]; single plugins may run in the '
+                "host's process by [isolation.plugin]",
+            )
         return config
 
     def configuration_for(self, name: str) -> dict[str, Any]:
@@ -501,31 +523,59 @@ def _lifecycle(table: Table) -> LifecycleConfig:
     return config
 
 
-def _sandboxing(table: Table) -> SandboxingConfig:
-    default = SandboxingConfig()
-    cgroups_table = table.table("cgroups")
-    cgroups = CgroupsConfig(
-        memory_limit_mb=cgroups_table.optional_integer("memory_limit_mb", 1, 1024 * 1024),
-        cpu_quota_percent=cgroups_table.integer(
-            "cpu_quota_percent", default.cgroups.cpu_quota_percent, 1, 100_000
+def _isolation(table: Table) -> IsolationConfig:
+    default = ProcessSettings()
+    modes = tuple(item.value for item in Isolation)
+    mode = Isolation(table.choice("mode", Isolation.IN_PROCESS.value, modes))
+    plugins_table = table.table("plugin")
+    plugins: dict[str, Isolation] = {}
+    for name in plugins_table.names():
+        _check_plugin_name(plugins_table, name)
+        plugins[name] = Isolation(plugins_table.choice(name, mode.value, modes))
+    processes = ProcessSettings(
+        call_timeout=table.seconds("call_timeout_secs", default.call_timeout, 0.001, _HOUR),
+        start_timeout=table.seconds("start_timeout_secs", default.start_timeout, 0.01, _HOUR),
+        stop_grace=table.seconds("stop_grace_secs", default.stop_grace, 0.0, _HOUR),
+        hang_grace=table.seconds("hang_grace_secs", default.hang_grace, 0.0, _HOUR),
+        health_interval=table.seconds(
+            "health_interval_secs", default.health_interval, 0.0, 24 * _HOUR
         ),
-        max_pids=cgroups_table.optional_integer("max_pids", 1, 4_194_304),
-    )
-    cgroups_table.refuse_unknown()
-    config = SandboxingConfig(
-        enabled=table.boolean("enabled", default.enabled),
-        mode=table.choice("mode", default.mode, _SANDBOX_MODES),
-        cgroups=cgroups,
+        backoff_first=table.seconds("backoff_first_secs", default.backoff_first, 0.001, _HOUR),
+        backoff_most=table.seconds("backoff_most_secs", default.backoff_most, 0.001, 24 * _HOUR),
+        restarts=table.integer("restarts", default.restarts, 0, 1_000_000),
+        restart_window=table.seconds(
+            "restart_window_secs", default.restart_window, 0.1, 31 * 24 * _HOUR
+        ),
+        spares=table.integer("spares", default.spares, 0, 256),
+        output_bytes_per_second=table.integer(
+            "output_bytes_per_second", default.output_bytes_per_second, 0, 1 << 30
+        ),
     )
     table.refuse_unknown()
-    if config.enabled:
-        raise table.error(
-            "enabled",
-            "process isolation is not part of this version: plugins run inside the host's process",
-            "set enabled to false, and load only plugins that you trust as much as the host itself",
-            "config.sandbox_unavailable",
-        )
-    return config
+    return IsolationConfig(mode=mode, plugins=MappingProxyType(plugins), processes=processes)
+
+
+def _services(table: Table) -> ServicesConfig:
+    plugins_table = table.table("plugin")
+    plugins: dict[str, tuple[str, ...]] = {}
+    for name in plugins_table.names():
+        _check_plugin_name(plugins_table, name)
+        granted = plugins_table.texts(name)
+        for number, method in enumerate(granted):
+            if not is_service_method(method):
+                raise plugins_table.item_error(
+                    name,
+                    number,
+                    f"{method[:80]!r} does not name one method of a service",
+                    'write "database.fetch"; every method is granted by its name',
+                )
+            if method in granted[:number]:
+                raise plugins_table.item_error(
+                    name, number, f"{method!r} is granted twice", "name it once"
+                )
+        plugins[name] = granted
+    table.refuse_unknown()
+    return ServicesConfig(plugins=MappingProxyType(plugins))
 
 
 def _plugin_tables(table: Table) -> Mapping[str, Mapping[str, Any]]:

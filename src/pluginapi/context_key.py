@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
+from pluginapi._native._context import Key, use_key_class
 from pluginapi.errors import ContextError, ContextTypeError
 from pluginapi.runtime_types import RuntimeType
 
@@ -17,7 +18,8 @@ T = TypeVar("T")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 
 
-class ContextKey(Generic[T]):
+@use_key_class
+class ContextKey(Key, Generic[T]):
     """Name a value in the context and its type, which is checked statically and at run time.
 
     Keys are equal when name and type are. Immutable, hashable, safe to share between threads.
@@ -33,7 +35,7 @@ class ContextKey(Generic[T]):
         ContextTypeError: When the type cannot be checked at run time.
     """
 
-    __slots__ = ("_checked", "name")
+    __slots__ = ("_checked",)
 
     DatabaseConnection: ClassVar[PredefinedContextKey[object]]
     """The host's database connection or pool."""
@@ -60,15 +62,18 @@ class ContextKey(Generic[T]):
                 hint=f"use ContextKey.{name}, or another name",
                 key=name,
             )
-        self.name = name
         try:
-            self._checked = RuntimeType(type_)
+            checked = RuntimeType(type_)
         except TypeError as err:
             raise ContextTypeError(
                 f"context key {name!r} cannot be made: {err}",
                 hint="use a class, a union of classes, or Any for values that are not checked",
                 key=name,
             ) from err
+        self._checked = checked
+        classes = checked.classes
+        one = classes[0] if classes is not None and len(classes) == 1 else None
+        super().__init__(name, one, classes is None)
 
     @staticmethod
     def custom(name: str) -> ContextKey[Any]:

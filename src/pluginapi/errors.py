@@ -29,7 +29,18 @@
     ├── ContextError
     │   ├── ContextKeyNotFound    (also LookupError)
     │   └── ContextTypeError      (also TypeError)
+    ├── ServiceError
+    │   ├── ServiceNotFound       (also LookupError)
+    │   └── ServiceArgumentError  (also TypeError)
     ├── ConfigError               (also ValueError)
+    ├── IpcError
+    │   ├── IpcClosed             (also ConnectionError)
+    │   └── IpcProtocolError
+    ├── PluginProcessError
+    ├── SandboxError
+    │   ├── SandboxUnavailable
+    │   └── SandboxConfigError    (also ValueError)
+    │       └── InvalidSeccompFilter
     ├── IoError                   (also OSError)
     └── UnsupportedPlatform
 
@@ -58,17 +69,28 @@ __all__ = [
     "InvalidManifest",
     "InvalidPlugin",
     "InvalidResourceLimits",
+    "InvalidSeccompFilter",
     "InvalidSignature",
     "InvalidState",
     "IoError",
+    "IpcClosed",
+    "IpcError",
+    "IpcProtocolError",
     "KeyFileError",
     "LoadError",
     "NotFound",
     "PluginError",
+    "PluginProcessError",
     "PluginTimeout",
     "ResourceLimitError",
     "ResourceViolation",
+    "SandboxConfigError",
+    "SandboxError",
+    "SandboxUnavailable",
     "SecurityError",
+    "ServiceArgumentError",
+    "ServiceError",
+    "ServiceNotFound",
     "ShutdownError",
     "SymbolNotFound",
     "TrustListError",
@@ -285,10 +307,76 @@ class ContextTypeError(ContextError, TypeError):
     default_code = "context.type"
 
 
+class ServiceError(PluginError):
+    """A service of the host failed a plugin; raise it in a service to tell the plugin why."""
+
+    default_code = "service.failed"
+
+
+class ServiceNotFound(ServiceError, LookupError):
+    """There is no such service method for this plugin: not exposed, or not granted."""
+
+    default_code = "service.not_found"
+
+
+class ServiceArgumentError(ServiceError, TypeError):
+    """The arguments of a service method are malformed, too large or of other types."""
+
+    default_code = "service.arguments"
+
+
 class ConfigError(PluginError, ValueError):
     """The configuration file is malformed; the message names the line."""
 
     default_code = "config.invalid"
+
+
+class IpcError(PluginError):
+    """A call over a channel to a plugin process failed on the way."""
+
+    default_code = "ipc.failed"
+
+
+class IpcClosed(IpcError, ConnectionError):
+    """The channel is at its end: closed by this side, or the other process is gone."""
+
+    default_code = "ipc.closed"
+
+
+class IpcProtocolError(IpcError):
+    """The other process broke the protocol, or is not who it should be."""
+
+    default_code = "ipc.protocol"
+
+
+class PluginProcessError(PluginError):
+    """The process of a plugin could not be started, or has ended."""
+
+    default_code = "process.failed"
+
+
+class SandboxError(PluginError):
+    """A layer of the sandbox could not be set up; ``details["layer"]`` names it."""
+
+    default_code = "sandbox.failed"
+
+
+class SandboxUnavailable(SandboxError):
+    """A layer of the sandbox was asked for that this machine, or this user, cannot have."""
+
+    default_code = "sandbox.unavailable"
+
+
+class SandboxConfigError(SandboxError, ValueError):
+    """What was asked of the sandbox is out of bounds or contradicts itself."""
+
+    default_code = "sandbox.config"
+
+
+class InvalidSeccompFilter(SandboxConfigError):
+    """A filter for system calls is malformed, or was made for something else."""
+
+    default_code = "seccomp.rule"
 
 
 class IoError(PluginError, OSError):

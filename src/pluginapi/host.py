@@ -84,10 +84,17 @@ class PluginHost:
         self.context = PluginContext()
         self.security = open_security(config) if security is None else security
         self.registry = PluginRegistry(
-            PluginLoader(self.security, limits=config.limits.for_plugin),
+            PluginLoader(
+                self.security,
+                limits=config.limits.for_plugin,
+                isolation=config.isolation.for_plugin,
+                process_settings=config.isolation.processes,
+                sandbox=config.sandboxing.for_plugin if config.sandboxing.enabled else None,
+            ),
             hooks=self.hooks,
             context=self.context,
             configs=config.plugin_tables,
+            service_grants=config.services.plugins,
             init_timeout=config.lifecycle.init_timeout_secs,
             shutdown_timeout=config.lifecycle.shutdown_timeout_secs,
             violation_threshold=config.monitoring.violation_threshold,
@@ -226,6 +233,7 @@ class PluginHost:
             try:
                 report = await self.registry.unload_all()
             finally:
+                await asyncio.to_thread(self.registry.loader.close)
                 self._phase = _Phase.STOPPED
         return report
 

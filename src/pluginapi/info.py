@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from pluginapi.errors import PluginError
 from pluginapi.limits import ResourceLimits
+from pluginapi.manifest import PluginManifest
 from pluginapi.security import TrustedPluginEntry, TrustLevel
-
-if TYPE_CHECKING:
-    from pluginapi.errors import PluginError
-    from pluginapi.manifest import PluginManifest
 
 __all__ = ["PluginInfo", "PluginStatus", "ScanReport", "UnloadReport"]
 
@@ -39,8 +37,7 @@ class PluginStatus(Enum):
     UNTRUSTED = "untrusted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Describe one plugin file at one moment.
 
     Attributes:

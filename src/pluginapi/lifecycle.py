@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pluginapi.context import ContextKey
-from pluginapi.errors import InitializationError, PluginError, PluginTimeout, ShutdownError
+from pluginapi.errors import (
+    InitializationError,
+    PluginError,
+    PluginTimeout,
+    ServiceError,
+    ShutdownError,
+)
+from pluginapi.services.grants import ServiceGrants
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from pluginapi.context import PluginContext
     from pluginapi.hooks import HookRegistry, HookScope
+    from pluginapi.isolation import Isolation
     from pluginapi.loader import Inspection, PluginLoader
     from pluginapi.manifest import PluginManifest
     from pluginapi.runtime.base import LivePlugin
@@ -44,6 +52,7 @@ class PluginLifecycle:
         context: What the plugin sees of the host.
         init_timeout: Seconds for the top-level code, `init` and `register_hooks` together.
         shutdown_timeout: Seconds for `shutdown`.
+        granted: Gives the service methods that the operator grants a plugin, by its name.
     """
 
     loader: PluginLoader
@@ -51,8 +60,14 @@ class PluginLifecycle:
     context: PluginContext
     init_timeout: float
     shutdown_timeout: float
+    granted: Callable[[str], Iterable[str]]
 
-    async def bring_up(self, inspection: Inspection, config: Mapping[str, Any]) -> RunningPlugin:
+    async def bring_up(
+        self,
+        inspection: Inspection,
+        config: Mapping[str, Any],
+        isolation: Isolation | str | None = None,
+    ) -> RunningPlugin:
         """Start a plugin that may load; its handlers become visible all at once at the end.
 
         On any failure, time-out or cancellation everything that was done is undone before this
@@ -63,7 +78,7 @@ class PluginLifecycle:
         initialized = False
         try:
             async with asyncio.timeout(self.init_timeout):
-                live = await self.loader.start(inspection, config)
+                live = await self.loader.start(inspection, config, isolation, hooks=self.hooks)
                 running = RunningPlugin(
                     live, self._view(inspection.manifest, config), self.hooks.scope(name)
                 )
@@ -88,16 +103,48 @@ class PluginLifecycle:
         return running
 
     def _view(self, manifest: PluginManifest, config: Mapping[str, Any]) -> PluginContext:
-        """Grant what the plugin declares; its own configuration and logger are always there."""
+        """Grant what the plugin declares, of services what the operator grants besides.
+
+        Its own configuration and logger are always there.
+        """
         return self.context.view(
             manifest.name,
             read=manifest.requirements.context_read,
             write=manifest.requirements.context_write,
+            services=self._services(manifest),
             values={
                 ContextKey.Configuration: config,
                 ContextKey.Logger: logging.getLogger(f"pluginapi.plugin.{manifest.name}"),
             },
         )
+
+    def _services(self, manifest: PluginManifest) -> tuple[str, ...]:
+        name = manifest.name
+        try:
+            grants = ServiceGrants.of(manifest.requirements.services, self.granted(name))
+        except ValueError as err:
+            raise ServiceError(
+                f"what is granted to plugin {name!r} cannot be read: {err}",
+                code="service.invalid",
+                plugin=name,
+                hint="grant service methods by name, such as 'database.fetch'",
+            ) from err
+        if grants.missing:
+            logger.warning(
+                "plugin %s needs service methods that it was not granted: %s. They do not exist "
+                "for it; to grant them, %s",
+                name,
+                ", ".join(grants.missing),
+                grants.remedy(name),
+            )
+        if grants.unused:
+            logger.warning(
+                "plugin %s was granted service methods that its manifest does not declare, so it "
+                "cannot call them: %s",
+                name,
+                ", ".join(grants.unused),
+            )
+        return grants.allowed
 
     def _init_timeout(self, name: str) -> PluginTimeout:
         return PluginTimeout(

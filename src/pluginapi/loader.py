@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from pluginapi.errors import PluginError, TrustListError, UntrustedPlugin
+from pluginapi.errors import PluginError, UntrustedPlugin
+from pluginapi.isolation import Isolation, IsolationPolicy
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginKind, PluginManifest
 from pluginapi.metadata import read_manifest
@@ -19,14 +21,19 @@ from pluginapi.plugin_file import PluginFile
 from pluginapi.runtime.native import NativePlugin, load_native
 from pluginapi.runtime.python import load_python_async
 from pluginapi.runtime.threads import run_in_daemon_thread
+from pluginapi.scan import Finding, scan_files
 
 if TYPE_CHECKING:
+    from pluginapi.hooks import HookRegistry
+    from pluginapi.process import PluginProcessManager, ProcessSettings
     from pluginapi.runtime.base import LivePlugin
+    from pluginapi.sandbox.config import SandboxConfig
     from pluginapi.security import PluginSecurity, TrustLevel, Verdict
 
-__all__ = ["Inspection", "LimitsPolicy", "PluginLoader"]
+__all__ = ["Inspection", "LimitsPolicy", "PluginLoader", "SandboxPolicy"]
 
 LimitsPolicy: TypeAlias = Callable[[str, ResourceLimits | None], ResourceLimits]
+SandboxPolicy: TypeAlias = "Callable[[PluginManifest, ResourceLimits], SandboxConfig | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,14 @@ class Inspection:
     file: PluginFile
     manifest: PluginManifest
     verdict: Verdict
+
+    @property
+    def finding(self) -> Finding:
+        """What a scan finds of the file."""
+        file = self.file
+        return Finding(
+            file.path, file.sha3_512, file.size, file.modified, self.manifest, self.verdict
+        )
 
 
 class PluginLoader:
@@ -49,11 +64,48 @@ class PluginLoader:
         security: Decides what may load.
         limits: Says which limits are in force for a plugin, from its name and what it declares;
             without it, what it declares or the defaults of `ResourceLimits`.
+        isolation: Says where a plugin runs when the caller does not; without it, in this process.
+        process_settings: The bounds of plugins in processes of their own.
+        sandbox: Says what confines a plugin in a process of its own, from its manifest and its
+            limits; without it, nothing does.
     """
 
-    def __init__(self, security: PluginSecurity, *, limits: LimitsPolicy | None = None) -> None:
+    def __init__(
+        self,
+        security: PluginSecurity,
+        *,
+        limits: LimitsPolicy | None = None,
+        isolation: IsolationPolicy | None = None,
+        process_settings: ProcessSettings | None = None,
+        sandbox: SandboxPolicy | None = None,
+    ) -> None:
         self.security = security
         self._limits = limits or _declared_or_default
+        self._isolation = isolation or _in_process
+        self._process_settings = process_settings
+        self._sandbox = sandbox
+        self._processes: PluginProcessManager | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def processes(self) -> PluginProcessManager:
+        """What runs plugins in processes of their own; made when it is first asked for."""
+        from pluginapi.process import (  # noqa: PLC0415 - where it is needed
+            PluginProcessManager,
+            ProcessSettings,
+        )
+
+        with self._lock:
+            if self._processes is None:
+                self._processes = PluginProcessManager(self._process_settings or ProcessSettings())
+            return self._processes
+
+    def close(self) -> None:
+        """End the plugin processes, if there are any; the next plugin begins anew. Blocks."""
+        with self._lock:
+            processes, self._processes = self._processes, None
+        if processes is not None:
+            processes.close()
 
     def inspect(self, path: Path | str) -> Inspection:
         """Read a plugin file and reach the verdict, running nothing of it.
@@ -69,29 +121,17 @@ class PluginLoader:
 
     def inspect_many(
         self, paths: Iterable[Path | str]
-    ) -> Iterator[tuple[Path, Inspection | PluginError]]:
-        """Inspect many plugin files, hashing them together.
+    ) -> Iterator[tuple[Path, Finding | PluginError]]:
+        """Inspect many plugin files as one pipeline, with one batch of signatures.
 
-        Gives for each path, in their order, what `inspect` returns or raises for it. Files are
-        read some 64 MiB ahead of the one that is given.
+        Gives for each path, in their order, what `inspect` finds of it but for the bytes, or the
+        error that `inspect` raises for it; see `pluginapi.scan`.
 
         Raises:
             TrustListError: When the trust list cannot be read: no file can be judged then.
         """
-        given = iter(listed := [Path(path) for path in paths])
-        limit = self.security.policy.max_plugin_bytes
-        for batch in PluginFile.open_batches(listed, max_bytes=limit):
-            for file in batch:
-                yield next(given), file if isinstance(file, PluginError) else self._judge(file)
-
-    def _judge(self, file: PluginFile) -> Inspection | PluginError:
-        try:
-            manifest = read_manifest(file)
-            return Inspection(file, manifest, self.security.verify(file, manifest))
-        except TrustListError:
-            raise
-        except PluginError as err:
-            return err
+        given = (path if isinstance(path, Path) else Path(path) for path in paths)
+        return scan_files(given, self.security)
 
     def limits_for(self, manifest: PluginManifest) -> ResourceLimits:
         """Return the limits that will be in force for a plugin."""
@@ -113,17 +153,40 @@ class PluginLoader:
                 hint=f"sign it and run: pluginapi trust add {inspection.file.path}",
             )
 
-    async def start(self, inspection: Inspection, config: Mapping[str, Any]) -> LivePlugin:
+    async def start(
+        self,
+        inspection: Inspection,
+        config: Mapping[str, Any],
+        isolation: Isolation | str | None = None,
+        *,
+        hooks: HookRegistry | None = None,
+    ) -> LivePlugin:
         """Load the inspected bytes; the plugin's top-level code runs in a thread of its own.
 
         Call `require` first: this method does not ask for the verdict again. Cancelling it gives
-        the load up; what the thread still produces is released.
+        the load up; what the thread still produces is released. With ``hooks``, a plugin in a
+        process of its own is refused when its handlers do not fit their types.
 
         Raises:
             LoadError: When the library or module cannot be loaded.
         """
         file, manifest = inspection.file, inspection.manifest
+        where = self._isolation(manifest.name) if isolation is None else Isolation(isolation)
         try:
+            if where is Isolation.PROCESS:
+                from pluginapi.runtime.isolated import load_isolated  # noqa: PLC0415 - as above
+
+                limits = self.limits_for(manifest)
+                more = {} if self._sandbox is None else {"sandbox": self._sandbox(manifest, limits)}
+                return load_isolated(
+                    file,
+                    manifest,
+                    self.processes,
+                    config=config,
+                    limits=limits,
+                    hooks=hooks,
+                    **more,
+                )
             if manifest.kind is PluginKind.NATIVE:
                 native: NativePlugin = await run_in_daemon_thread(
                     self._load_native,
@@ -156,6 +219,7 @@ class PluginLoader:
         trust_level: TrustLevel | None = None,
         *,
         config: Mapping[str, Any] | None = None,
+        isolation: Isolation | str | None = None,
     ) -> LivePlugin:
         """Inspect, require and start in one step, for hosts that need no registry.
 
@@ -163,7 +227,12 @@ class PluginLoader:
         """
         inspection = await asyncio.to_thread(self.inspect, path)
         self.require(inspection, trust_level)
-        return await self.start(inspection, config or {})
+        return await self.start(inspection, config or {}, isolation)
+
+
+def _in_process(name: str) -> Isolation:
+    del name
+    return Isolation.IN_PROCESS
 
 
 def _declared_or_default(name: str, declared: ResourceLimits | None) -> ResourceLimits:

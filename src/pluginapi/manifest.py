@@ -84,7 +84,8 @@ class PluginManifest:
         _check_text("author", self.author, _MAX_AUTHOR_CHARS, one_line=True)
         if self.description is not None:
             _check_text("description", self.description, _MAX_DESCRIPTION_CHARS, one_line=False)
-        _check_dependencies(self.name, self.dependencies)
+        if self.dependencies:
+            _check_dependencies(self.name, self.dependencies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as JSON-representable values."""
@@ -126,6 +127,8 @@ def _check_text(what: str, text: object, limit: int, *, one_line: bool) -> None:
             f"{what} has {len(text)} characters, not 1 to {limit}",
             hint=f"write a {what} of that length",
         )
+    if text.isprintable():
+        return
     allowed = "" if one_line else "\n\t"
     bad = next((char for char in text if not char.isprintable() and char not in allowed), None)
     if bad is not None:

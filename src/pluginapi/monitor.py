@@ -38,6 +38,9 @@ class PluginMetrics:
         violation_count: Violations that count against its threshold.
         calls: Calls of its hook handlers so far.
         errors: Calls among them that failed.
+        service_calls: Calls of services of the host that it made so far.
+        service_errors: Calls among them that failed.
+        service_refusals: Calls of service methods that do not exist for it.
     """
 
     name: str
@@ -49,6 +52,9 @@ class PluginMetrics:
     violation_count: int = 0
     calls: int = 0
     errors: int = 0
+    service_calls: int = 0
+    service_errors: int = 0
+    service_refusals: int = 0
 
     def violations_of(self, limits: ResourceLimits) -> tuple[Violation, ...]:
         """Return a violation for each measured resource that exceeds its limit now.

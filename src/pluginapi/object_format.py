@@ -33,6 +33,18 @@ _LC_SEGMENT_64: Final = 0x19
 _MAX_SLICES: Final = 16
 _MAX_COMMANDS: Final = 4096
 
+# The layouts of ELF by byte order and width: type and machine, offsets of the program and section
+# headers, their sizes and counts, and of a program header the type, offset and size in the file.
+_ELF_KIND: Final = {end: struct.Struct(f"{end}HH") for end in "<>"}
+_ELF_TABLES: Final = {
+    **{(end, True): struct.Struct(f"{end}QQ6xHHHH") for end in "<>"},
+    **{(end, False): struct.Struct(f"{end}II6xHHHH") for end in "<>"},
+}
+_ELF_SEGMENT: Final = {
+    **{(end, True): struct.Struct(f"{end}I4xQ16xQ") for end in "<>"},
+    **{(end, False): struct.Struct(f"{end}II8xI") for end in "<>"},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class LibraryFormat:
@@ -74,7 +86,7 @@ class LibraryFormat:
         )
 
 
-def read_library_format(data: bytes, suffix: str) -> LibraryFormat:
+def read_library_format(data: bytes | memoryview, suffix: str) -> LibraryFormat:
     """Read the headers of an ELF, PE or Mach-O library.
 
     Args:
@@ -86,18 +98,19 @@ def read_library_format(data: bytes, suffix: str) -> LibraryFormat:
             ``file.truncated`` when the headers name bytes beyond the end.
     """
     view = memoryview(data)
+    magic = bytes(view[:4])
     try:
-        if suffix == ".so" and data.startswith(b"\x7fELF"):
+        if suffix == ".so" and magic == b"\x7fELF":
             return _read_elf(view)
-        if suffix == ".dll" and data.startswith(b"MZ"):
+        if suffix == ".dll" and magic.startswith(b"MZ"):
             return _read_pe(view)
-        if suffix in {".so", ".dylib"} and data[:4] == b"\xca\xfe\xba\xbe":
+        if suffix in {".so", ".dylib"} and magic == b"\xca\xfe\xba\xbe":
             return _read_universal(view)
-        if suffix in {".so", ".dylib"} and data[:4] in _MACH_MAGICS:
+        if suffix in {".so", ".dylib"} and magic in _MACH_MAGICS:
             return _read_mach(view)
     except struct.error as err:
         raise _truncated("the headers") from err
-    raise _wrong(f"the first bytes, {data[:4].hex(' ')}, are not those of a {suffix} library")
+    raise _wrong(f"the first bytes, {magic.hex(' ')}, are not those of a {suffix} library")
 
 
 def _wrong(found: str) -> InvalidPlugin:
@@ -128,27 +141,23 @@ def _read_elf(view: memoryview) -> LibraryFormat:
         raise _wrong(f"ELF class {width}, byte order {order}, version {version}")
     end = "<" if order == 1 else ">"
     wide = width == 2  # noqa: PLR2004 - ELFCLASS64
-    kind, machine = struct.unpack_from(f"{end}HH", view, 16)
+    kind, machine = _ELF_KIND[end].unpack_from(view, 16)
     if kind != _ET_DYN:
         raise _wrong(f"ELF type {kind} instead of {_ET_DYN}, a shared object")
-    offsets, table = (f"{end}QQ", f"{end}HHHH") if wide else (f"{end}II", f"{end}HHHH")
-    program, sections = struct.unpack_from(offsets, view, 32 if wide else 28)
-    entry, count, section_entry, section_count = struct.unpack_from(table, view, 54 if wide else 42)
+    program, sections, entry, count, section_entry, section_count = _ELF_TABLES[
+        end, wide
+    ].unpack_from(view, 32 if wide else 28)
     if not count or entry < (56 if wide else 32):
         raise _wrong(f"{count} program headers of {entry} bytes")
     _require_inside(view, program, entry * count, "the program headers")
     if sections:
         # Linkers write the section headers last: their end tells a file that was cut anywhere.
         _require_inside(view, sections, section_entry * section_count, "the section headers")
+    segment = _ELF_SEGMENT[end, wide]
     for index in range(count):
-        at = program + index * entry
-        if struct.unpack_from(f"{end}I", view, at)[0] != _PT_LOAD:
-            continue
-        if wide:
-            offset, size = struct.unpack_from(f"{end}Q16xQ", view, at + 8)
-        else:
-            offset, size = struct.unpack_from(f"{end}I8xI", view, at + 4)
-        _require_inside(view, offset, size, "a loadable segment")
+        segment_kind, offset, size = segment.unpack_from(view, program + index * entry)
+        if segment_kind == _PT_LOAD:
+            _require_inside(view, offset, size, "a loadable segment")
     name = _ELF_MACHINES.get(machine, f"machine {machine}")
     return LibraryFormat("elf", (name,), 64 if wide else 32)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,18 +29,21 @@ from pluginapi.limits import (
     ViolationTracker,
     ViolationType,
 )
-from pluginapi.loader import Inspection, PluginLoader
+from pluginapi.loader import PluginLoader
 from pluginapi.monitor import PluginMetrics, ResourceMonitor
+from pluginapi.plugin_file import SUFFIXES
 
 if TYPE_CHECKING:
+    from pluginapi.isolation import Isolation
     from pluginapi.manifest import PluginManifest
+    from pluginapi.scan import Finding
     from pluginapi.security import TrustLevel, Verdict
 
-__all__ = ["PluginRegistry", "is_plugin_file"]
+__all__ = ["PluginRegistry", "find_plugin_files"]
 
 logger = logging.getLogger("pluginapi.registry")
 
-_SUFFIXES: Final = frozenset({".so", ".dll", ".dylib", ".py", ".pyz"})
+_SUFFIXES: Final = tuple(SUFFIXES)
 
 
 @dataclass(slots=True)
@@ -56,14 +60,14 @@ class _Known:
     error: PluginError | None
 
     @classmethod
-    def of(cls, inspection: Inspection) -> _Known:
-        file, verdict = inspection.file, inspection.verdict
+    def of(cls, found: Finding) -> _Known:
+        verdict = found.verdict
         return cls(
-            path=file.path,
-            hash=file.sha3_512,
-            size=file.size,
-            modified=file.modified,
-            manifest=inspection.manifest,
+            path=found.path,
+            hash=found.sha3_512,
+            size=found.size,
+            modified=found.modified,
+            manifest=found.manifest,
             verdict=verdict,
             status=PluginStatus.AVAILABLE if verdict.allowed else PluginStatus.UNTRUSTED,
             error=verdict.error(),
@@ -101,6 +105,8 @@ class PluginRegistry:
         hooks: Where plugins register their handlers.
         context: What plugins see of the host.
         configs: Configuration of single plugins by name, given to them at load.
+        service_grants: Service methods that single plugins may call, by their name; they must
+            declare them too. Nothing is granted by default.
         init_timeout: Seconds for the top-level code, `init` and `register_hooks` together.
         shutdown_timeout: Seconds for `shutdown`.
         violation_threshold: Violations that unmount a plugin.
@@ -115,6 +121,7 @@ class PluginRegistry:
         hooks: HookRegistry | None = None,
         context: PluginContext | None = None,
         configs: Mapping[str, Mapping[str, Any]] | None = None,
+        service_grants: Mapping[str, Iterable[str]] | None = None,
         init_timeout: float = 30.0,
         shutdown_timeout: float = 10.0,
         violation_threshold: int = 10,
@@ -125,17 +132,24 @@ class PluginRegistry:
         self.hooks = hooks if hooks is not None else HookRegistry()
         self.context = context if context is not None else PluginContext()
         self.configs = dict(configs or {})
+        self.service_grants = {name: tuple(each) for name, each in (service_grants or {}).items()}
         self.violation_threshold = violation_threshold
         self.violation_window = violation_window
         self._unmount_behavior = unmount_behavior or UnmountBehavior()
         self._lifecycle = PluginLifecycle(
-            loader, self.hooks, self.context, init_timeout, shutdown_timeout
+            loader,
+            self.hooks,
+            self.context,
+            init_timeout,
+            shutdown_timeout,
+            granted=lambda name: self.service_grants.get(name, ()),
         )
         self._lock = threading.RLock()
         self._state = _State()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._background: set[asyncio.Task[None]] = set()
-        self.hooks.on_cpu_time = self._on_cpu_time
+        # The smallest limit is 1 ms: shorter calls cost nothing.
+        self.hooks.watch_cpu_time(self._on_cpu_time, at_least_ns=1_000_000)
 
     # Discovery
 
@@ -148,7 +162,7 @@ class PluginRegistry:
         """
         inspection = self.loader.inspect(path)
         with self._lock:
-            self._remember(inspection)
+            self._remember(inspection.finding)
             return self._info(inspection.file.path)
 
     def scan_directory(self, directory: Path | str) -> ScanReport:
@@ -171,7 +185,7 @@ class PluginRegistry:
                 hint="create it, or set `directory` in section [plugins] of pluginapi.toml",
                 path=str(directory),
             )
-        paths = sorted(path for path in directory.iterdir() if is_plugin_file(path))
+        paths = find_plugin_files(directory)
         found: list[Path] = []
         problems: dict[Path, PluginError] = {}
         for path, result in self.loader.inspect_many(paths):
@@ -188,8 +202,8 @@ class PluginRegistry:
             kept = (path for path in found if path in self._state.known)
             return ScanReport(tuple(self._info(path) for path in kept), problems)
 
-    def _remember(self, inspection: Inspection) -> None:
-        known = _Known.of(inspection)
+    def _remember(self, found: Finding) -> None:
+        known = _Known.of(found)
         before = self._state.known.get(known.path)
         if (
             before is not None
@@ -203,13 +217,19 @@ class PluginRegistry:
 
     def _forget_missing(self, directory: Path, found: list[Path]) -> None:
         kept = {*found, *(loaded.known.path for loaded in self._state.loaded.values())}
-        for path in [path for path in self._state.known if path.parent == directory]:
-            if path not in kept:
+        for path in [path for path in self._state.known if path not in kept]:
+            if path.parent == directory:
                 del self._state.known[path]
 
     # Life cycle
 
-    async def load_plugin(self, path: Path | str, trust_level: TrustLevel | None = None) -> str:
+    async def load_plugin(
+        self,
+        path: Path | str,
+        trust_level: TrustLevel | None = None,
+        *,
+        isolation: Isolation | str | None = None,
+    ) -> str:
         """Verify, load and start the plugin in a file; return its name.
 
         Its handlers become visible to the hooks all at once, after `register_hooks` returned. On
@@ -218,6 +238,8 @@ class PluginRegistry:
         Args:
             path: The plugin file.
             trust_level: The least trust that will do; None leaves it to the policy.
+            isolation: Where it runs: ``"in-process"`` or ``"process"``; None leaves it to the
+                loader's policy.
 
         Raises:
             SecurityError: When a check refuses; no byte of the plugin ran.
@@ -230,14 +252,16 @@ class PluginRegistry:
         inspection = await asyncio.to_thread(self.loader.inspect, path)
         name = inspection.manifest.name
         with self._lock:
-            self._remember(inspection)
+            self._remember(inspection.finding)
         self.loader.require(inspection, trust_level)
         with self._lock:
             self._reserve(name)
         try:
-            running = await self._lifecycle.bring_up(inspection, self.configs.get(name, {}))
+            running = await self._lifecycle.bring_up(
+                inspection, self.configs.get(name, {}), isolation
+            )
             with self._lock:
-                known = self._state.known[inspection.file.path] = _Known.of(inspection)
+                known = self._state.known[inspection.file.path] = _Known.of(inspection.finding)
                 loaded = self._state.loaded[name] = _Loaded(
                     known,
                     running,
@@ -262,7 +286,13 @@ class PluginRegistry:
             raise
         return name
 
-    async def load_plugin_by_name(self, name: str, trust_level: TrustLevel | None = None) -> str:
+    async def load_plugin_by_name(
+        self,
+        name: str,
+        trust_level: TrustLevel | None = None,
+        *,
+        isolation: Isolation | str | None = None,
+    ) -> str:
         """Load a discovered plugin by the name in its manifest.
 
         Where several files bear the name, those that the policy refuses do not count: nobody can
@@ -288,7 +318,7 @@ class PluginRegistry:
                 hint="remove all but one of them, or load one by its path",
                 paths=[str(path) for path in paths],
             )
-        return await self.load_plugin(paths[0], trust_level)
+        return await self.load_plugin(paths[0], trust_level, isolation=isolation)
 
     def _reserve(self, name: str) -> None:
         if name in self._state.loaded:
@@ -620,6 +650,7 @@ class PluginRegistry:
 
     def _metrics(self, name: str, loaded: _Loaded) -> PluginMetrics:
         stats = self.hooks.stats(name)
+        (services,) = loaded.running.context.service_stats()
         return PluginMetrics(
             name=name,
             heap_bytes=loaded.running.live.heap_bytes(),
@@ -630,6 +661,9 @@ class PluginRegistry:
             violation_count=loaded.tracker.count(),
             calls=sum(item.calls for item in stats),
             errors=sum(item.errors for item in stats),
+            service_calls=sum(services.calls.values()),
+            service_errors=sum(services.errors.values()),
+            service_refusals=services.refused,
         )
 
     def monitored(self) -> list[tuple[str, PluginMetrics, ResourceLimits]]:
@@ -673,9 +707,11 @@ def _describe(
     )
 
 
-def is_plugin_file(path: Path) -> bool:
-    """Tell by its name whether a file in a plugin directory is taken for a plugin."""
-    return path.suffix in _SUFFIXES and not path.name.startswith((".", "_"))
+def find_plugin_files(directory: Path) -> list[Path]:
+    """Return the files of a directory that are taken for plugins, by their names, sorted."""
+    names = os.listdir(directory)  # noqa: PTH208 - names are what is looked at and sorted
+    found = (name for name in names if name.endswith(_SUFFIXES) and name[0] not in "._")
+    return [directory / name for name in sorted(found, key=os.path.normcase)]
 
 
 def _not_found(name: str) -> NotFound:

@@ -1,4 +1,4 @@
-"""What a plugin says it needs from the system: network, file system, context keys.
+"""What a plugin says it needs: network, file system, context keys, services of the host.
 
 A requirement is a request, never a grant: the operator's policy decides what of it is given.
 """
@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from pluginapi.errors import InvalidManifest
+from pluginapi.services.names import is_service_method
 
 __all__ = [
     "FilesystemAccess",
@@ -241,12 +242,14 @@ class PluginRequirements:
         filesystem: Paths it opens.
         context_read: Names of the context keys that it reads.
         context_write: Names of the context keys that it sets.
+        services: Methods of the host's services that it calls, as ``service.method``.
     """
 
     network: NetworkRequirement = field(default_factory=NetworkRequirement)
     filesystem: FilesystemRequirement = field(default_factory=FilesystemRequirement)
     context_read: tuple[str, ...] = ()
     context_write: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, expected in (
@@ -262,6 +265,14 @@ class PluginRequirements:
             if not all(isinstance(key, str) and key for key in keys):
                 raise _refuse(f"{name} holds something else than names", "write ('Logger',)")
             object.__setattr__(self, name, keys)
+        services = _items("services", self.services, "('database.fetch',)")
+        for method in services:
+            if not is_service_method(method):
+                raise _refuse(
+                    f"service method {str(method)[:80]!r} is not of the form service.method",
+                    "write 'database.fetch'",
+                )
+        object.__setattr__(self, "services", services)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the requirements as JSON-representable values."""
@@ -276,4 +287,5 @@ class PluginRequirements:
             },
             "context_read": list(self.context_read),
             "context_write": list(self.context_write),
+            "services": list(self.services),
         }

@@ -36,6 +36,11 @@ class RuntimeType:
         """Tell whether the value is of the type."""
         return isinstance(value, self._classes)
 
+    @property
+    def classes(self) -> tuple[type, ...] | None:
+        """The classes whose instances are admitted; None when everything is."""
+        return None if object in self._classes else self._classes
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RuntimeType) and bool(self.annotation == other.annotation)
 

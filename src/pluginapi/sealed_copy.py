@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from pluginapi.errors import InvalidPlugin, IoError
+from pluginapi.errors import InvalidPlugin, IoError, UnsupportedPlatform
 from pluginapi.security.hashing import hash_file
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["PrivateCopy", "SealedCopy", "SealedMemfd", "make_sealed_copy"]
+__all__ = ["PrivateCopy", "SealedCopy", "SealedMemfd", "make_sealed_copy", "read_sealed"]
 
 # <linux/memfd.h>, Linux 6.3: no execute permission on the file, so that nothing can be started
 # from it. Mapping it executable, which is what dlopen does, does not need that permission.
@@ -119,6 +120,28 @@ if sys.platform == "linux":
             """``/proc/self/fd/N``, valid in this process until `close`."""
             return Path(f"/proc/self/fd/{self.fileno()}")
 
+    def read_sealed(handoff: socket.socket) -> bytes:
+        """Receive a `SealedMemfd` over a socket, which is closed, and return its bytes.
+
+        Raises:
+            IoError: Nothing was handed over, or a file that somebody could still change.
+        """
+        try:
+            with handoff:
+                _, fds, _, _ = socket.recv_fds(handoff, 1, 1)
+            if fds:
+                with open(fds[0], "rb", buffering=0) as stream:  # noqa: PTH123 - a descriptor
+                    seals = fcntl.fcntl(stream, fcntl.F_GET_SEALS)
+                    if seals & _SEALS == _SEALS:
+                        stream.seek(0)
+                        return stream.readall()
+        except OSError as err:
+            raise IoError(
+                f"the plugin was not handed over: {err}", hint="this is a fault of the library"
+            ) from err
+        found = f"a file with the seals {seals:#x}, not {_SEALS:#x}" if fds else "no file"
+        raise IoError(f"{found} was handed over", hint="this is a fault of the library")
+
     def _memfd(name: str) -> int:
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         try:
@@ -126,6 +149,16 @@ if sys.platform == "linux":
         except OSError:
             # EINVAL before Linux 6.3, which has no such flag and no such permission to lose.
             return os.memfd_create(name, flags)
+
+
+else:
+
+    def read_sealed(handoff: socket.socket) -> bytes:
+        """Refuse: there are no sealed memory files here."""
+        raise UnsupportedPlatform(
+            f"{sys.platform} has no sealed memory files to receive from {handoff!r}",
+            hint="run plugins inside of the host's process",
+        )
 
 
 class PrivateCopy(_Copy):

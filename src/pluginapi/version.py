@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from typing import Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from pluginapi.errors import InvalidManifest
 
-__all__ = ["PluginVersion", "parse_version_range"]
+__all__ = ["PluginVersion", "check_version", "parse_version_range"]
 
 _RELEASE_PARTS: Final = 3
 _MAX_VERSION_CHARS: Final = 64
@@ -91,6 +91,15 @@ class PluginVersion:
         return hash(self._version)
 
 
+def check_version(text: str) -> None:
+    """Refuse a text that `PluginVersion.parse` does not read.
+
+    Raises:
+        InvalidManifest: With code ``manifest.version``.
+    """
+    _parse(text)
+
+
 def parse_version_range(text: str) -> SpecifierSet:
     """Read a version range such as ``>=2.1,<3`` (PEP 440); an empty text matches everything.
 
@@ -117,6 +126,13 @@ def parse_version_range(text: str) -> SpecifierSet:
 def _parse(text: object) -> Version:
     if not isinstance(text, str) or len(text) > _MAX_VERSION_CHARS:
         raise _invalid(str(text)[:_MAX_VERSION_CHARS])
+    return _parse_short(text)
+
+
+# The same few versions come again and again: in a manifest, its signed statement and its entry in
+# the trust list, and from one release of many plugins.
+@lru_cache(maxsize=1024)
+def _parse_short(text: str) -> Version:
     try:
         version = Version(text)
     except InvalidVersion as err:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,7 +29,17 @@ def test_what_is_in_use(cli: Cli) -> None:
 def test_text_says_the_same(cli: Cli) -> None:
     out = cli("doctor").out
     assert f"level {_cpu.LEVELS[_sha3.level()]}" in out
-    assert f"pluginapi    {version('pluginapi')}" in out
+    assert f"pluginapi      {version('pluginapi')}" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
+def test_what_sandbox_there_can_be(cli: Cli) -> None:
+    found = cli("doctor", "--json").json()["sandbox"]
+    assert found["tier"] in {"root", "rootless", "unprivileged", "none"}
+    if "PLUGINAPI_MUST_SANDBOX" in os.environ:
+        assert found["strict"]["there"], found["strict"]
+    for name in ("user namespace", "landlock", "seccomp", "cgroup", "strict", "minimal"):
+        assert found[name]["there"] or found[name]["remedy"], name
 
 
 def test_the_level_can_be_lowered() -> None:

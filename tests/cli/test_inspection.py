@@ -16,7 +16,7 @@ def test_inspect_shows_the_manifest_and_runs_nothing(cli: Cli) -> None:
         "acme.filter",
         description="Filters.",
         extra="resource_limits=ResourceLimits(max_threads=7), "
-        'requirements=PluginRequirements(context_read=("Logger",)), '
+        'requirements=PluginRequirements(context_read=("Logger",), services=("db.fetch",)), '
         'dependencies={"acme.base": ">=1,<2"}',
         top_level='open("ran", "w").close()\n',
     )
@@ -25,6 +25,7 @@ def test_inspect_shows_the_manifest_and_runs_nothing(cli: Cli) -> None:
     for text in ("acme.filter 1.0.0", "Tests", "Filters.", "max_threads 7", "reads Logger"):
         assert text in done.out
     assert "acme.base" in done.out
+    assert "services      calls db.fetch" in done.out
     assert cli.forge.key.public_key.key_id in done.out
     assert "not verified here" in done.out
     found = cli("inspect", path, "--json").json()
@@ -79,6 +80,38 @@ def test_explain_a_trusted_plugin(cli: Cli) -> None:
     found = cli("explain", path, *cli.trust, "--json").json()
     assert found["loadable"] is True
     assert {check["outcome"] for check in found["checks"]} == {"ok"}
+
+
+def test_explain_says_which_services_are_not_granted(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUST", TRUST_KEY_HEX)
+    path = cli.forge.plugin(
+        "acme.filter",
+        extra='requirements=PluginRequirements(services=("db.fetch", "db.execute")),',
+    )
+    done = cli("explain", path, *cli.trust)
+    assert done.code == 0
+    assert "services not granted: db.fetch, db.execute" in done.out
+    for granted, missing in (
+        ([], ["db.fetch", "db.execute"]),
+        (["db.fetch"], ["db.execute"]),
+        (["db.fetch", "db.execute"], []),
+    ):
+        config = Path("pluginapi.toml")
+        config.write_text(
+            f'[security]\ntrust_list_path = "{cli.forge.trust_list_path}"\n'
+            f'state_dir = "{cli.forge.state_dir}"\n'
+            'trust_key_source = "env:TRUST"\ntrust_key_form = "raw"\n'
+            f'[services.plugin]\n"acme.filter" = {granted}\n'
+        )
+        found = cli("explain", path, "--config", config, "--json")
+        assert found.json()["loadable"] is True
+        assert found.json()["services"] == {"granted": granted, "missing": missing}
+    config.write_text(config.read_text().replace(", 'db.execute'", ""))
+    shown = cli("explain", path, "--config", config).out
+    assert "services granted: db.fetch" in shown
+    assert '"acme.filter" = ["db.fetch", "db.execute"]' in shown
 
 
 def test_explain_says_code_and_remedy_of_what_fails(cli: Cli) -> None:

@@ -207,6 +207,8 @@ def test_an_interrupt_unloads_and_exits_with_130(cli: Cli) -> None:
     down = "\ndef shutdown(self):\n    open('down', 'w').close()\n"
     up = "\ndef init(self, context):\n    open('up', 'w').close()\n"
     cli.forge.plugin("gate", GATE + up + down)
+    # A shell lets the jobs in its background ignore interrupts, and they hand that on.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [INSTALLED, "run", *cli.trust, "--requests", recording("/"), "--repeat", "1000000"],
         # Coverage in a child makes a second asyncio.exceptions, so that asyncio no longer knows its
@@ -216,6 +218,7 @@ def test_an_interrupt_unloads_and_exits_with_130(cli: Cli) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        signal.signal(signal.SIGINT, before)
         deadline = time.monotonic() + 60
         while not Path("up").exists() and time.monotonic() < deadline:
             time.sleep(0.02)

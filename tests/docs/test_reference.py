@@ -15,7 +15,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 def test_every_public_name_is_in_the_api_reference() -> None:
     documented = set(
         re.findall(
-            r"^\.\. auto(?:class|function):: (\w+)$",
+            r"^\.\. auto(?:class|function|data):: (\w+)$",
             (REFERENCE / "api.md").read_text(),
             re.MULTILINE,
         )
@@ -30,8 +30,12 @@ def test_every_configuration_key_is_in_its_reference() -> None:
     tables = (config.plugins, config.security, config.monitoring, config.lifecycle)
     keys = {name for table in tables for name in type(table).__dataclass_fields__}
     keys |= set(config.limits.default.to_dict()) | set(type(config.sandboxing).__dataclass_fields__)
-    keys |= set(type(config.sandboxing.cgroups).__dataclass_fields__) | {"trust_key_form"}
-    missing = {key for key in keys - {"cgroups"} if f"`{key}`" not in page}
+    sandboxing = config.sandboxing
+    parts = {"cgroups", "filesystem", "network"}
+    for part in parts:
+        keys |= set(type(getattr(sandboxing, part)).__dataclass_fields__)
+        assert f"`[sandboxing.{part}]`" in page
+    missing = {key for key in (keys | {"trust_key_form"}) - parts if f"`{key}`" not in page}
     assert "directory" in keys
     assert not missing
 

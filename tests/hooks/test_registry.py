@@ -522,6 +522,12 @@ async def test_http_hooks_fail_closed_unless_told_otherwise() -> None:
                 await hooks.on_request(request)
 
 
+def test_a_registration_is_made_once() -> None:
+    entry = HookRegistry().register("h", 0, double)
+    with pytest.raises(TypeError, match="made once"):
+        entry.__init__("h", double, None, 0)  # type: ignore[misc]
+
+
 def test_representations_name_what_they_stand_for() -> None:
     registry = HookRegistry()
     hook = registry.define("h", int, int | None)

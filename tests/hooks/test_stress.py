@@ -5,9 +5,12 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
-from pluginapi.hooks import HookRegistry
+import pytest
+import uvloop
+
+from pluginapi.hooks import HookRegistry, PendingCall
 
 SECONDS = 1.5
 THREADS = 4
@@ -28,11 +31,17 @@ class Plugin:
         self.on_hook(started)
         await asyncio.sleep(0)
 
+    def around(self, started: float) -> Generator[float, float, None]:
+        self.on_hook(started)
+        yield started
+
 
 class Stress:
-    def __init__(self) -> None:
+    def __init__(self, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.loop = loop
         self.registry = HookRegistry()
-        self.registry.define("h", float, float)
+        self.hook = self.registry.define("h", float, float)
+        self.subset = self.hook.subset(without=["churn0"])
         self.late: list[str] = []
         self.failures: list[BaseException] = []
         self.plugins: list[weakref.ref[Plugin]] = []
@@ -65,7 +74,11 @@ class Stress:
         self.registry.register("h", 100, plugin.on_hook_async, owner=owner)
         self.registry.pause_owner(owner)
         self.registry.resume_owner(owner)
-        assert self.registry.remove_owner(owner) == 2
+        self.registry.wrap("h", 150, plugin.around, owner=owner)
+        # Replaced: gone and there again, at another place.
+        self.registry.unregister("h", plugin.on_hook, owner=owner)
+        self.registry.register("h", 300, plugin.on_hook, owner=owner)
+        assert self.registry.remove_owner(owner) == 3
         plugin.removed_at = time.monotonic()
 
     def call(self, index: int) -> None:
@@ -75,7 +88,11 @@ class Stress:
 
         async def one_call() -> None:
             await self.registry.execute("h", time.monotonic())
-            self.calls[index] += 1
+            answer = self.hook.start(time.monotonic())
+            if type(answer) is PendingCall:
+                answer = await answer
+            await self.subset(time.monotonic())
+            self.calls[index] += 3
             await asyncio.sleep(0)
 
         async def callers() -> None:
@@ -83,7 +100,8 @@ class Stress:
             self.ready.wait(60)
             await asyncio.gather(*(caller() for _ in range(8)))
 
-        asyncio.run(callers())
+        with asyncio.Runner(loop_factory=self.loop) as runner:
+            runner.run(callers())
 
     def guarded(self, function: Callable[[int], None], index: int) -> None:
         try:
@@ -104,8 +122,11 @@ class Stress:
         assert not any(thread.is_alive() for thread in threads)
 
 
-def test_handlers_come_and_go_while_threads_and_tasks_call() -> None:
-    stress = Stress()
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_handlers_come_and_go_while_threads_and_tasks_call(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    stress = Stress(loop)
     stress.run()
     assert stress.failures == []
     assert stress.late == []

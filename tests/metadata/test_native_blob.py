@@ -14,7 +14,7 @@ from helpers import FIELDS, elf, native
 from pluginapi.errors import InvalidManifest, PluginError
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginDependency, PluginKind, PluginManifest
-from pluginapi.metadata import read_manifest
+from pluginapi.metadata import native_blob, read_manifest
 from pluginapi.metadata.native_blob import (
     MAX_BLOB_JSON_BYTES,
     encode_native_blob,
@@ -70,6 +70,7 @@ def test_reads_every_field() -> None:
                 "filesystem": {"access": "read_only", "allowed_paths": ["/data"]},
                 "context_read": ["Logger"],
                 "context_write": ["Configuration"],
+                "services": ["database.fetch"],
             },
             dependencies={
                 "acme.base": ">=1,<2",
@@ -97,6 +98,7 @@ def test_reads_every_field() -> None:
             filesystem=FilesystemRequirement.read_only("/data"),
             context_read=("Logger",),
             context_write=("Configuration",),
+            services=("database.fetch",),
         ),
         dependencies=(
             PluginDependency("acme.base", ">=1,<2"),
@@ -180,6 +182,31 @@ def test_json_is_read_strictly(text: bytes, code: str) -> None:
     assert refused(frame(text)).code == code
 
 
+TEXTS = st.text(max_size=8) | st.sampled_from(['":', '"', "\\", "a:b", "{", "\x00", "\ud800"])
+
+
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS | st.none() | st.integers() | st.floats()), max_size=6),
+    st.sampled_from(["%s:%s", "%s :%s", '%s:%s,"a":1', "%s:%s}"]),
+    st.booleans(),
+)
+def test_the_short_way_through_json_gives_what_the_long_one_gives(
+    pairs: list[tuple[str, Any]], form: str, plain: bool
+) -> None:
+    items = [form % (json.dumps(k), json.dumps(v, ensure_ascii=plain)) for k, v in pairs]
+    raw = "{" + ",".join(items) + "}"
+    data = raw.encode(errors="surrogatepass")
+    short = native_blob._parse_flat(data)
+    if short is not None:
+        assert short == native_blob._parse_any(data)
+
+
+def test_most_manifests_take_the_short_way() -> None:
+    raw = json.dumps({"name": "acme.a", "version": "1.0.0", "author": "A"}).encode()
+    assert native_blob._parse_flat(raw) == json.loads(raw)
+    assert native_blob._parse_flat(b'{"name":"a","name":"b"}') is None
+
+
 def test_brackets_in_text_are_no_nesting() -> None:
     text = "[{" * 100 + '\\"[['
     assert read_native_blob(with_fields(description=text)).description == text
@@ -211,6 +238,8 @@ def test_brackets_in_text_are_no_nesting() -> None:
         ({"requirements": {"network": {"allowed_targets": ["!"]}}}, "manifest.requirement"),
         ({"requirements": {"filesystem": {"allowed_paths": [1]}}}, "manifest.field"),
         ({"requirements": {"context_read": "Logger"}}, "manifest.field"),
+        ({"requirements": {"services": "database.fetch"}}, "manifest.field"),
+        ({"requirements": {"services": ["database"]}}, "manifest.requirement"),
         ({"dependencies": ["acme.base"]}, "manifest.field"),
         ({"dependencies": {"acme.base": 1}}, "manifest.field"),
         ({"dependencies": {"acme.base": "what"}}, "manifest.version"),

@@ -503,7 +503,8 @@ def test_round_trip_of_generated_manifests(
         "from pluginapi import *\n"
         f"@make_plugin(name={name!r}, version={version!r}, author={author!r},\n"
         f" description={description!r}, resource_limits=ResourceLimits({arguments}),\n"
-        f" requirements=PluginRequirements(filesystem={files}, context_read={keys!r}),\n"
+        f" requirements=PluginRequirements(filesystem={files}, context_read={keys!r},\n"
+        " services=['database.fetch']),\n"
         f" dependencies={dependencies!r})\nclass A: pass\n"
     )
     single = read(text)
@@ -519,6 +520,7 @@ def test_round_trip_of_generated_manifests(
             "requirements": {
                 "filesystem": {"access": access, "allowed_paths": paths},
                 "context_read": keys,
+                "services": ["database.fetch"],
             },
             "dependencies": dependencies,
         }

@@ -44,5 +44,4 @@ def native(compiler: str, tmp_path: Path) -> Iterator[Native]:
     directory.mkdir()
     harness = Native(directory)
     yield harness
-    for plugin in harness.loaded:
-        plugin.close()
+    harness.close()

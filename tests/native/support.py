@@ -6,19 +6,28 @@ import itertools
 import logging
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from native_build import EXAMPLES, INCLUDE, PLUGINS, STRICT, compile_plugin
-from pluginapi.errors import ContextError, ContextKeyNotFound, ContextTypeError, NotFound
+from native_build import EMULATED, EXAMPLES, INCLUDE, PLUGINS, STRICT, compile_plugin
+from pluginapi.errors import (
+    ContextError,
+    ContextKeyNotFound,
+    ContextTypeError,
+    NotFound,
+    ServiceNotFound,
+)
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginManifest
 from pluginapi.metadata import read_manifest
 from pluginapi.plugin_file import PluginFile
+from pluginapi.process import PluginProcessManager
+from pluginapi.runtime.isolated import IsolatedPlugin, load_isolated
 from pluginapi.runtime.native import NativePlugin, load_native
 
 __all__ = [
+    "EMULATED",
     "EXAMPLES",
     "HARNESS",
     "INCLUDE",
@@ -54,7 +63,9 @@ class FakeScope:
     def hook(self, name: str) -> Any:
         return SimpleNamespace(output_type=self.types.get(name, Any))
 
-    def register(self, name: str, priority: int, handler: Any) -> None:
+    def register(
+        self, name: str, priority: int, handler: Any, *, before: Any = (), after: Any = ()
+    ) -> None:
         if name == "no such hook":
             raise NotFound(f"hook {name!r} does not exist", code="hook.failed")
         self.registered[name] = Registered(handler, priority)
@@ -84,11 +95,20 @@ class FakeContext:
     def has(self, name: str) -> bool:
         return name in self.values
 
+    services = ("echo.same",)
+
+    def call_service(self, service: str, method: str, arguments: bytes) -> bytes:
+        if (service, method) != ("echo", "same"):
+            raise ServiceNotFound(f"no method {service}.{method}")
+        return arguments
+
+    begin_service = call_service
+
 
 class Active:
     """A plugin that was initialised and whose hooks are registered, with its stand-ins."""
 
-    def __init__(self, plugin: NativePlugin, scope: FakeScope, context: FakeContext) -> None:
+    def __init__(self, plugin: Any, scope: FakeScope, context: FakeContext) -> None:
         self.plugin = plugin
         self.scope = scope
         self.context = context
@@ -103,6 +123,8 @@ class Native:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.loaded: list[NativePlugin] = []
+        self.isolated: list[IsolatedPlugin] = []
+        self.processes: PluginProcessManager | None = None
         self.numbers = itertools.count()
 
     def compile(self, source: Path | str, *flags: str, name: str = "plugin") -> Path:
@@ -133,6 +155,41 @@ class Native:
         )
         self.loaded.append(plugin)
         return plugin
+
+    async def isolate(
+        self,
+        file: PluginFile,
+        *,
+        types: dict[str, Any] | None = None,
+        context: FakeContext | None = None,
+        config: Any = None,
+        limits: ResourceLimits | None = None,
+    ) -> Active:
+        """Do as `activate`, in a process of its own."""
+        if self.processes is None:
+            self.processes = PluginProcessManager()
+        manifest = read_manifest(file)
+        plugin = load_isolated(
+            file,
+            manifest,
+            self.processes,
+            config=config or {},
+            limits=limits or ResourceLimits(max_heap_bytes=65_536),
+        )
+        self.isolated.append(plugin)
+        active = Active(plugin, FakeScope(types), context or FakeContext(key="value"))
+        await plugin.init(cast("Any", active.context))
+        await plugin.register_hooks(cast("Any", active.scope))
+        return active
+
+    def close(self) -> None:
+        """Close what was loaded."""
+        for plugin in self.loaded:
+            plugin.close()
+        for isolated in self.isolated:
+            isolated.close()
+        if self.processes is not None:
+            self.processes.close()
 
     async def activate(
         self,

@@ -35,6 +35,9 @@ class Services:
     def register_hook(self, name: str, priority: int, handler: _abi.Handler) -> None:
         pass
 
+    def service_call(self, service: str, method: str, arguments: bytes) -> bytes:
+        raise KeyError(service)
+
 
 def _instance(services: Services | None = None, **sizes: int) -> _abi.Instance:
     limits = {"heap_limit": 1 << 16, "out_limit": 1 << 16, **sizes}

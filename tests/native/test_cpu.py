@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -11,7 +12,18 @@ from pluginapi._native import _cpu
 from pluginapi.errors import ConfigError
 
 CPUINFO = Path("/proc/cpuinfo")
-OURS = {"bmi1", "bmi2", "adx", "avx2", "avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512ifma"}
+OURS = {
+    "bmi1",
+    "bmi2",
+    "adx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512dq",
+    "avx512bw",
+    "avx512vl",
+    "avx512ifma",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +36,15 @@ def test_the_levels_and_their_order() -> None:
     assert [_cpu.number_of(name) for name in _cpu.LEVELS] == [0, 1, 2, 3, 4]
 
 
+def test_only_an_emulated_build_says_that_it_is_one() -> None:
+    # `make test-emulated` sets the variable for the build and for the tests.
+    emulated = os.environ.get("PLUGINAPI_EMULATE") == "1"
+    assert ("emulated" in _cpu.features()) == emulated
+    if emulated:
+        assert _cpu.detected() == len(_cpu.LEVELS) - 1
+
+
+@pytest.mark.skipif("emulated" in _cpu.features(), reason="the features are emulated")
 @pytest.mark.skipif(
     platform.machine() != "x86_64" or not CPUINFO.exists(),
     reason="the kernel's list of x86 processor features is in /proc/cpuinfo on Linux alone",
@@ -38,7 +59,7 @@ def test_the_detected_level_needs_its_features() -> None:
     assert _cpu.level() == _cpu.detected()
     assert (_cpu.detected() >= _cpu.number_of("bmi2")) == ({"bmi1", "bmi2"} <= features)
     if _cpu.detected() >= _cpu.number_of("avx512vl"):
-        assert {"avx2", "avx512f", "avx512vl"} <= features
+        assert {"avx2", "fma", "avx512f", "avx512vl"} <= features
 
 
 @pytest.mark.parametrize("name", _cpu.LEVELS)

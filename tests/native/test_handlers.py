@@ -34,9 +34,21 @@ class Point(msgspec.Struct, frozen=True):
     y: int = 0
 
 
+TYPES = {"echo": Point, "stop": Point, "stop_bare": Point}
+
+
+@pytest.fixture(params=["in-process", "process"])
+async def active(native: Native, probe: PluginFile, request: pytest.FixtureRequest) -> Active:
+    """The probe, in this process and in one of its own: what holds here holds there."""
+    if request.param == "process":
+        return await native.isolate(probe, types=TYPES)
+    return await native.activate(probe, types=TYPES)
+
+
 @pytest.fixture
-async def active(native: Native, probe: PluginFile) -> Active:
-    return await native.activate(probe, types={"echo": Point, "stop": Point})
+async def here(native: Native, probe: PluginFile) -> Active:
+    """The probe in this process, for what is of this process alone."""
+    return await native.activate(probe, types=TYPES)
 
 
 def test_values_are_decoded_as_the_hook_says(active: Active) -> None:
@@ -58,7 +70,7 @@ def test_stop_ends_the_chain(active: Active) -> None:
 
 
 def test_a_value_that_cannot_be_encoded(active: Active) -> None:
-    with pytest.raises(HookTypeError, match="cannot be given to the native plugin") as refused:
+    with pytest.raises(HookTypeError, match="cannot be given to") as refused:
         active.call("echo", object())
     assert refused.value.plugin == "test.probe"
 
@@ -122,10 +134,10 @@ async def test_a_result_up_to_the_bound(native: Native, probe: PluginFile) -> No
     assert active.call("big", 3) == b"xxx"
 
 
-def test_the_default_bound_is_16_mib(active: Active) -> None:
-    assert len(active.call("big", 16 * MIB - 5)) == 16 * MIB - 5
+def test_the_default_bound_is_16_mib(here: Active) -> None:
+    assert len(here.call("big", 16 * MIB - 5)) == 16 * MIB - 5
     with pytest.raises(ResourceViolation, match="larger than 16777216 bytes"):
-        active.call("big", 16 * MIB - 4)
+        here.call("big", 16 * MIB - 4)
 
 
 def test_hooks_are_registered_in_register_hooks_only(active: Active) -> None:
@@ -164,23 +176,23 @@ async def test_one_plugin_may_call_another(native: Native, probe: PluginFile) ->
     assert answers == [7]
 
 
-def test_an_exception_of_the_host_is_the_cause(active: Active) -> None:
+def test_an_exception_of_the_host_is_the_cause(here: Active) -> None:
     def broken(name: str) -> None:
         raise ZeroDivisionError
 
-    active.context.on_get = broken
+    here.context.on_get = broken
     with pytest.raises(HookError, match="PA_ERR_FAIL") as failed:
-        active.call("context_get", "key")
+        here.call("context_get", "key")
     assert isinstance(failed.value.__cause__, ZeroDivisionError)
 
 
-def test_an_interrupt_passes_through_the_plugin(active: Active) -> None:
+def test_an_interrupt_passes_through_the_plugin(here: Active) -> None:
     def interrupt(name: str) -> None:
         raise KeyboardInterrupt
 
-    active.context.on_get = interrupt
+    here.context.on_get = interrupt
     with pytest.raises(KeyboardInterrupt):
-        active.call("context_get", "key")
+        here.call("context_get", "key")
 
 
 def test_calls_wait_for_each_other(active: Active) -> None:
@@ -274,8 +286,8 @@ _VALUES = st.recursive(
 )
 
 
-def test_every_value_survives(active: Active) -> None:
-    native = active.scope.registered["echo"].handler.native
+def test_every_value_survives(here: Active) -> None:
+    native = here.scope.registered["echo"].handler.native
 
     @given(value=_VALUES)
     @settings(deadline=None)

@@ -1,15 +1,23 @@
-"""The SHA3-512 kernels alone, without Python: every path under the sanitizers."""
+"""The SHA3-512 kernels alone, without Python: every path under the sanitizers.
+
+The paths that this machine has run on its own instructions; all of them run on emulated ones.
+"""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from native.support import HARNESS, KERNELS, STRICT
+from native.support import EMULATED, HARNESS, KERNELS, STRICT
+from pluginapi._native import _cpu
+
+pytestmark = pytest.mark.c_only
 
 SOURCES = (
     *sorted((KERNELS / "cpu").glob("*.c")),
@@ -21,6 +29,9 @@ SANITIZERS = {
     "thread": ("-fsanitize=thread",),
     "optimised": ("-O3",),
 }
+X86_64 = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="the wide paths are those of x86-64"
+)
 S390X = "s390x-linux-gnu-gcc"
 QEMU = "qemu-s390x"
 
@@ -69,7 +80,17 @@ def test_every_path_agrees_with_the_portable_one(
 ) -> None:
     program = tmp_path / "keccak_harness"
     _build(compiler, program, *SANITIZERS[sanitizer])
-    assert _run(tmp_path / "files", str(program)) == "ok\n"
+    assert re.fullmatch(r"[1-5] levels ok\n", _run(tmp_path / "files", str(program)))
+
+
+@X86_64
+def test_every_path_agrees_when_the_instructions_are_emulated(
+    compiler: str, tmp_path: Path
+) -> None:
+    program = tmp_path / "keccak_harness"
+    _build(compiler, program, *SANITIZERS["address"], *EMULATED)
+    printed = _run(tmp_path / "files", str(program))
+    assert printed == f"{len(_cpu.LEVELS)} levels ok\n"
 
 
 def test_the_portable_path_is_right_on_a_big_endian_machine(tmp_path: Path) -> None:
@@ -77,4 +98,4 @@ def test_the_portable_path_is_right_on_a_big_endian_machine(tmp_path: Path) -> N
         pytest.skip(f"{S390X} and {QEMU} are not installed")
     program = tmp_path / "keccak_harness"
     _build(S390X, program, "-static")
-    assert _run(tmp_path / "files", QEMU, str(program)) == "ok\n"
+    assert _run(tmp_path / "files", QEMU, str(program)) == "1 levels ok\n"

@@ -10,10 +10,13 @@ import pytest
 
 from native.support import HARNESS, INCLUDE, KERNELS, STRICT, Native
 
+pytestmark = pytest.mark.c_only
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 ABI = sorted((KERNELS / "abi").glob("*.c"))
+CLOCK = sorted((KERNELS / "clock").glob("*.c"))
 FLAGS = ("-g", "-O1", "-fno-omit-frame-pointer", f"-I{INCLUDE}", f"-I{KERNELS}")
 ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 THREAD = ("-fsanitize=thread",)
@@ -23,7 +26,7 @@ def test_there_are_kernels() -> None:
     assert {path.name for path in ABI} >= {"instance.c", "memory.c", "services.c", "sink.c"}
 
 
-@pytest.mark.parametrize("path", ABI, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", ABI + CLOCK, ids=lambda path: path.name)
 def test_kernels_compile_clean_and_alone(compiler: str, path: Path, tmp_path: Path) -> None:
     assert "Python.h" not in path.read_text()
     subprocess.run(
@@ -61,6 +64,39 @@ def test_a_plugin_runs_without_python(
         check=True,
     )
     assert _run(program, str(probe)) == "ok\n"
+
+
+@pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
+def test_handlers_come_through_the_gate_while_it_closes(
+    compiler: str, tmp_path: Path, sanitizer: tuple[str, ...]
+) -> None:
+    program = tmp_path / "gate_harness"
+    subprocess.run(
+        [
+            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *sanitizer, "-o", str(program)),
+            *(str(HARNESS / "gate_harness.c"), *map(str, ABI), "-ldl", "-pthread"),
+        ],
+        check=True,
+    )
+    assert _run(program) == "ok\n"
+
+
+@pytest.mark.parametrize("flags", [(), ("-DPA_CLOCK_PORTABLE",)], ids=["counter", "portable"])
+def test_the_clock_tells_time_with_and_without_a_counter(
+    compiler: str, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    program = tmp_path / "clock_harness"
+    subprocess.run(
+        [
+            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *ADDRESS, *flags, "-o", str(program)),
+            *(str(HARNESS / "clock_harness.c"), *map(str, CLOCK), "-pthread"),
+        ],
+        check=True,
+    )
+    said = _run(program)
+    assert said in {"counter\n", "portable\n"}
+    if flags:
+        assert said == "portable\n"
 
 
 def test_the_sanitizer_sees_errors(compiler: str, tmp_path: Path) -> None:

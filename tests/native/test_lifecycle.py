@@ -276,6 +276,9 @@ class _Nothing:
     def has(self, name: str) -> bool:
         return False
 
+    def call_service(self, service: str, method: str, arguments: bytes) -> bytes:
+        raise KeyError(service)
+
 
 async def test_register_fails(native: Native, probe: PluginFile) -> None:
     with pytest.raises(InitializationError, match="PA_ERR_NOT_FOUND") as failed:

@@ -24,6 +24,12 @@ async def active(native: Native, probe: PluginFile) -> Active:
     return await native.activate(probe)
 
 
+@pytest.fixture(params=["in-process", "process"])
+async def either(native: Native, probe: PluginFile, request: pytest.FixtureRequest) -> Active:
+    """The probe, in this process and in one of its own: what holds here holds there."""
+    return await (native.isolate if request.param == "process" else native.activate)(probe)
+
+
 def test_memory_is_granted_up_to_the_limit(active: Active) -> None:
     assert active.plugin.heap_limit == LIMIT
     assert active.call("alloc", [LIMIT - BLOCK, 0]) is True
@@ -34,9 +40,9 @@ def test_memory_is_granted_up_to_the_limit(active: Active) -> None:
 
 
 @pytest.mark.parametrize("align", [0, 1, 2, 8, 16, 32, 64, 512, 4096])
-def test_alignments(active: Active, align: int) -> None:
+def test_alignments(either: Active, align: int) -> None:
     for size in (1, 7, 100, 4097):
-        assert active.call("alloc", [size, align]) is True
+        assert either.call("alloc", [size, align]) is True
 
 
 @pytest.mark.parametrize(("size", "align"), [(0, 0), (8, 3), (8, 8192), (8, 2**63)])
@@ -98,29 +104,34 @@ async def test_what_a_plugin_forgets_is_released(
     assert "destroy left 1 blocks of the host's memory allocated; released" in caplog.text
 
 
-def test_context_values(active: Active) -> None:
-    assert active.call("context_get", "key") == "value"
-    assert active.call("context_has", "key") == 0
-    assert active.call("context_has", "absent") == -11
-    assert active.call("context_set", {"other": [1, {"a": None}]}) is None
-    assert active.call("context_get", "other") == [1, {"a": None}]
+def test_context_values(either: Active) -> None:
+    assert either.call("context_get", "key") == "value"
+    assert either.call("context_has", "key") == 0
+    assert either.call("context_has", "absent") == -11
+    assert either.call("context_set", {"other": [1, {"a": None}]}) is None
+    assert either.call("context_get", "other") == [1, {"a": None}]
 
 
-def test_context_refusals(active: Active) -> None:
-    with pytest.raises(HookError, match="PA_ERR_NOT_FOUND") as missing:
+def test_context_refusals(either: Active) -> None:
+    with pytest.raises(HookError, match="PA_ERR_NOT_FOUND"):
+        either.call("context_get", "absent")
+    with pytest.raises(HookError, match="PA_ERR_DENIED"):
+        either.call("context_set", {"denied": 1})
+    with pytest.raises(HookError, match="PA_ERR_BAD_ARG"):
+        either.call("context_set", {"typed": 1})
+
+
+def test_a_refusal_of_the_context_is_the_cause(active: Active) -> None:
+    with pytest.raises(HookError) as missing:
         active.call("context_get", "absent")
     assert isinstance(missing.value.__cause__, ContextKeyNotFound)
-    with pytest.raises(HookError, match="PA_ERR_DENIED"):
-        active.call("context_set", {"denied": 1})
-    with pytest.raises(HookError, match="PA_ERR_BAD_ARG"):
-        active.call("context_set", {"typed": 1})
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257])
-def test_names_are_bounded(active: Active, name: str) -> None:
+def test_names_are_bounded(either: Active, name: str) -> None:
     with pytest.raises(HookError, match="PA_ERR_BAD_ARG"):
-        active.call("context_get", name)
-    assert active.call("context_has", "x" * 256) == -11
+        either.call("context_get", name)
+    assert either.call("context_has", "x" * 256) == -11
 
 
 def test_a_name_that_is_no_text(active: Active) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import cryptography_vectors
 import pytest
+from Crypto.Hash import SHA3_512
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -112,14 +113,22 @@ def test_every_length(path: int) -> None:
     assert many(pieces) == expected
 
 
-def test_every_split(path: int) -> None:
+def test_every_split_of_every_length(path: int) -> None:
     data = random.Random(2).randbytes(300)
-    for length in (0, 1, 71, 72, 73, 143, 144, 145, 216, 300):
+    for length in range(301):
         expected = reference(data[:length])
         for at in range(length + 1):
             hashing = sha3_512(data[:at])
             hashing.update(data[at:length])
             assert hashing.digest() == expected
+
+
+@every_path
+@given(data=st.binary(max_size=5000) | st.integers(0, 100_000).map(bytes))
+def test_pycryptodome_gives_the_same(path: int, data: bytes) -> None:
+    expected = SHA3_512.new(data).digest()
+    assert sha3_512(data).digest() == _sha3.digest_of(data) == expected
+    assert many([data] * 5) == [expected] * 5
 
 
 @every_path

@@ -52,6 +52,15 @@ static pa_status on_has(void *user, pa_str key) {
     return PA_ERR_NOT_FOUND;
 }
 
+/* Give the arguments back, if they are those of this method. */
+static pa_status on_service(void *user, pa_str service, pa_str method, pa_bytes arguments,
+                            pa_out *result) {
+    (void)user, (void)method;
+    return service.len == 4 && memcmp(service.ptr, "echo", 4) == 0
+               ? pa_sink_append(result, arguments.ptr, arguments.len)
+               : PA_ERR_NOT_FOUND;
+}
+
 static pa_status on_register(void *user, pa_str hook, uint32_t priority, pa_hook_fn fn,
                              void *fn_user) {
     world *const self = user;
@@ -180,7 +189,7 @@ static void *join_crowd(void *argument) {
 
 static void exercise_plugin(const char *path) {
     world self;
-    pa_embedder embedder = {&self, on_log, on_get, on_set, on_has, on_register};
+    pa_embedder embedder = {&self, on_log, on_get, on_set, on_has, on_register, on_service};
     pa_library library;
     pa_symbol symbol;
     pa_create_fn create;
@@ -227,6 +236,14 @@ static void exercise_plugin(const char *path) {
     pa_call_close(&made);
     REQUIRE(call(&self, host, "context_get", "\xa3key", 4, &made) == PA_OK);
     REQUIRE(made.out.len == 6 && made.borrowed_bytes == 6);
+    pa_call_close(&made);
+    REQUIRE(call(&self, host, "service", "\x93\xa4" "echo\xa1m\x07", 9, &made) == PA_OK);
+    REQUIRE(made.out.len == 3 && memcmp(made.out.data, "\x92\x00\x07", 3) == 0);
+    REQUIRE(made.borrowed_bytes == 1);
+    pa_call_close(&made);
+    REQUIRE(call(&self, host, "service", "\x93\xa1" "e\xa1m\x07", 6, &made) == PA_OK);
+    REQUIRE(made.out.len == 3 && memcmp(made.out.data, "\x92\xf5\xc0", 3) == 0);
+    REQUIRE(made.borrowed_bytes == 0);
     pa_call_close(&made);
     REQUIRE(call(&self, host, "thread", "", 0, &made) == PA_OK);
     pa_call_close(&made);

@@ -2,7 +2,7 @@
  *
  * Defects are compiled in: -DPROBE_FLAGS=..., -DPROBE_STRUCT_SIZE=..., -DPROBE_ABI_MAJOR=...,
  * -DPROBE_NAME=..., -DPROBE_VERSION=..., -DPROBE_WITHOUT_INIT=1, -DPROBE_WITHOUT_PLUGIN=1,
- * -DPROBE_LARGER. Others come from the configuration: {"fail": "create" | "init" | ...}. */
+ * -DPROBE_LARGER. -DPROBE_DECLARES: the manifest has requirements. Others come from the configuration: {"fail": "create" | "init" | ...}. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,18 +35,34 @@
 #define PROBE_VERSION "1.2.3"
 #endif
 
+#ifdef PROBE_DECLARES
+PA_MANIFEST({
+    "name": "test.probe",
+    "version": "1.2.3",
+    "author": "Tests",
+    "requirements": {
+        "context_read": ["acme.tenant", "acme.count"],
+        "context_write": ["acme.count"],
+        "services": ["database.fetch", "database.slow", "database.broken", "database.blob",
+                     "database.wrong", "database.forbidden", "database.absent", "database.nested",
+                     "database.refuse", "database.hang"]
+    }
+});
+#else
 PA_MANIFEST({
     "name": "test.probe",
     "version": "1.2.3",
     "author": "The \"probe\" authors, \u00e9\\",
     "resource_limits": {"max_heap_bytes": 65536}
 });
+#endif
 
 typedef struct probe {
     const pa_host_api *api;
     pa_host *host;
     const pa_context_1 *context;
     const pa_hooks_1 *hooks;
+    const pa_services_1 *services;
     char fail[32];
     uint64_t fd; /* a blocking callback waits for a byte here */
     void *kept;  /* a block that `keep` allocated */
@@ -290,6 +306,32 @@ static pa_status on_context_has(void *user, pa_str hook, pa_bytes in, pa_out *ou
     return writer.status;
 }
 
+/* [service, method, arguments] is called: [status, result or nil]. */
+static pa_status on_service(void *user, pa_str hook, pa_bytes in, pa_out *out) {
+    const probe *self = user;
+    pa_mp_reader reader = pa_mp_reader_of(in);
+    pa_mp_writer writer = pa_mp_writer_of(self->api, out);
+    pa_bytes arguments, result;
+    pa_str service, method;
+    uint32_t count;
+    pa_status status;
+    (void)hook;
+    if (pa_mp_read_array(&reader, &count) != PA_OK || count != 3 ||
+        pa_mp_read_str(&reader, &service) != PA_OK || pa_mp_read_str(&reader, &method) != PA_OK ||
+        pa_mp_skip(&reader, &arguments) != PA_OK) {
+        return PA_ERR_BAD_ARG;
+    }
+    status = self->services->call(self->host, service, method, arguments, &result);
+    pa_mp_write_array(&writer, 2);
+    pa_mp_write_int(&writer, status);
+    if (status == PA_OK) {
+        pa_mp_write_raw(&writer, result);
+    } else {
+        pa_mp_write_nil(&writer);
+    }
+    return writer.status;
+}
+
 /* [level, text] is logged. */
 static pa_status on_log(void *user, pa_str hook, pa_bytes in, pa_out *out) {
     const probe *self = user;
@@ -391,6 +433,7 @@ static const struct {
     {"context_get", on_context_get},
     {"context_set", on_context_set},
     {"context_has", on_context_has},
+    {"service", on_service},
     {"log", on_log},
     {"block", on_block},
     {"crowd", on_crowd},
@@ -466,7 +509,8 @@ PA_EXPORT pa_status create_plugin(const pa_host_api *api, pa_host *host, pa_byte
     self->host = host;
     self->context = api->get_interface(host, PA_STR(PA_CONTEXT_1));
     self->hooks = api->get_interface(host, PA_STR(PA_HOOKS_1));
-    if (self->context == NULL || self->hooks == NULL ||
+    self->services = api->get_interface(host, PA_STR(PA_SERVICES_1));
+    if (self->context == NULL || self->services == NULL || self->hooks == NULL ||
         api->get_interface(host, PA_STR("pa.nothing/1")) != NULL) {
         free(self);
         return PA_ERR_UNSUPPORTED;

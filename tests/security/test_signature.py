@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer._key import Key
@@ -209,7 +209,9 @@ def test_statements_out_of_bounds(changes: dict[str, str]) -> None:
 
 def test_what_is_written_in_another_form_is_refused() -> None:
     data = signed(statement(), KEY).encode()
-    assert PluginSignature.decode(data).encode() == data
+    decoded = PluginSignature.decode(data)
+    assert decoded.encode() == data
+    assert PluginSignature.decode_signed(data) == (decoded, decoded.signed_bytes)
     envelope = json.loads(data)
     (one,) = envelope["signatures"]
     unpadded = {**one, "sig": one["sig"].rstrip("=")}

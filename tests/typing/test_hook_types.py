@@ -1,16 +1,27 @@
-"""What mypy must infer and refuse; each `type: ignore` fails the check when there is no error."""
+"""What type checkers must infer and refuse; test_checkers.py runs mypy and pyright over this.
+
+Each `type: ignore` fails the check when there is no error.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, assert_type
+from typing import Any, Protocol, assert_type
 
 import pytest
 
-from pluginapi.context import ContextKey, PluginContext
-from pluginapi.errors import ContextTypeError, HookTypeError
-from pluginapi.hooks import Hook, HookMode, HookRegistry, VetoResult, define_standard_hooks
+from pluginapi.context import ContextChange, ContextKey, ContextWatch, PluginContext
+from pluginapi.errors import ContextTypeError, HookTypeError, ServiceArgumentError
+from pluginapi.hooks import (
+    Hook,
+    HookMode,
+    HookRegistry,
+    HookSubset,
+    PendingCall,
+    VetoResult,
+    define_standard_hooks,
+)
 from pluginapi.http import HttpRequest, HttpResponse
 
 
@@ -32,6 +43,27 @@ async def test_a_call_has_the_type_that_mode_and_definition_give() -> None:
     # A union is no class: the definition alone does not say its type, an annotation does.
     annotated: Hook[int, str | int] = chain
     assert_type(await annotated(1), str | int)
+
+
+async def test_the_fast_form_is_typed() -> None:
+    hook = HookRegistry().define("h", int, int)
+    answer = hook.start(1)
+    assert_type(answer, int | PendingCall[int])
+    if isinstance(answer, PendingCall):
+        answer = await answer
+    assert_type(answer, int)
+    with pytest.raises(HookTypeError):
+        hook.start("text")  # type: ignore[arg-type]
+
+
+async def test_a_subset_has_the_types_of_its_hook() -> None:
+    hook = HookRegistry().define("h", int, str, mode=HookMode.COLLECT)
+    subset = hook.subset(only=["acme"])
+    assert_type(subset, HookSubset[int, list[str]])
+    assert_type(await subset(1), list[str])
+    assert_type(subset.call(1), list[str])
+    with pytest.raises(HookTypeError):
+        subset.call("text")  # type: ignore[arg-type]
 
 
 async def test_a_value_or_handler_of_another_type_is_refused() -> None:
@@ -68,9 +100,44 @@ def test_context_values_have_the_type_of_their_key() -> None:
         context.set(key, "text")  # type: ignore[misc]
 
 
+def test_subscripts_have_the_type_of_their_key() -> None:
+    context = PluginContext()
+    key = ContextKey("acme.number", int)
+    context[key] = 1
+    assert_type(context[key], int)
+    with pytest.raises(ContextTypeError):
+        context[key] = "text"  # type: ignore[misc]
+    changes: list[ContextChange] = []
+    assert_type(context.watch(key, changes.append), ContextWatch)
+
+
 def test_predefined_keys_have_their_types() -> None:
     context = PluginContext()
     context.set(ContextKey.Logger, logging.getLogger("acme"))
     context.set(ContextKey.Configuration, {"rate": 5})
     assert_type(context.get(ContextKey.Logger), logging.Logger)
     assert_type(context.get(ContextKey.Configuration), Mapping[str, Any])
+
+
+class Rows(Protocol):
+    def fetch(self, *, number: int) -> list[str]: ...
+
+
+class LaterRows(Protocol):
+    async def fetch(self, *, number: int) -> list[str]: ...
+
+
+class Stored:
+    def fetch(self, number: int) -> list[str]:
+        return ["row"] * number
+
+
+async def test_services_have_the_types_of_their_interface() -> None:
+    context = PluginContext()
+    context.expose("rows", Stored(), methods=["fetch"])
+    assert_type(context.service("rows"), Any)
+    assert_type(context.service("rows", Rows), Rows)
+    assert_type(context.service("rows", Rows).fetch(number=1), list[str])
+    assert_type(await context.async_service("rows", LaterRows).fetch(number=1), list[str])
+    with pytest.raises(ServiceArgumentError):
+        context.service("rows", Rows).fetch(number="1")  # type: ignore[arg-type]

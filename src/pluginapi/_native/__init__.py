@@ -9,7 +9,22 @@ import importlib
 from types import ModuleType
 from typing import Final
 
-_COMPILED: Final = frozenset({"_abi", "_cpu", "_sha3"})
+_COMPILED: Final = frozenset(
+    {
+        "_abi",
+        "_channel",
+        "_confine",
+        "_context",
+        "_cpu",
+        "_ed25519",
+        "_hooks",
+        "_pushed",
+        "_reading",
+        "_seccomp",
+        "_sha3",
+        "_spawn",
+    }
+)
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -3,6 +3,7 @@ from typing import Never, Protocol, Self, final, type_check_only
 
 ABI_MAJOR: int
 ABI_MINOR: int
+native_calls: object
 
 class State(IntEnum):
     LOADED = 0
@@ -30,6 +31,7 @@ class _Services(Protocol):
     def context_set(self, key: str, value: bytes, /) -> None: ...
     def context_has(self, key: str, /) -> bool: ...
     def register_hook(self, name: str, priority: int, handler: Handler, /) -> None: ...
+    def service_call(self, service: str, method: str, arguments: bytes, /) -> bytes: ...
 
 @final
 class Instance:

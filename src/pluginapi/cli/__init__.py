@@ -30,8 +30,12 @@ _COMMANDS: Final = {
     "list": ("inspection", "List the plugins of a directory with status and trust."),
     "trust": ("trust", "Keep the encrypted trust list: add, remove, revoke, list, ..."),
     "run": ("running", "Load plugins and run recorded requests through their hooks."),
+    "sandbox": ("sandbox", "Run any program in the sandbox that plugins run in."),
     "demo": ("demo", "Show the main job from key to unload, with three refusals."),
-    "doctor": ("doctor", "Show the platform, the compiled paths in use and library versions."),
+    "doctor": (
+        "doctor",
+        "Show the platform, compiled paths, versions, possible sandboxes.",
+    ),
     "include": ("include", "Print the directory of pluginapi.h, for compiler flags."),
 }
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from importlib.metadata import requires, version
 from typing import Any
 
 import click
 from packaging.requirements import Requirement
 
-from pluginapi._native import _cpu, _sha3
+from pluginapi._native import _cpu, _ed25519, _sha3
 from pluginapi.cli._output import Output, json_option
 
 __all__ = ["doctor_command"]
@@ -19,7 +20,9 @@ __all__ = ["doctor_command"]
 @click.command("doctor", epilog="Example: pluginapi doctor --json")
 @json_option
 def doctor_command(as_json: bool) -> None:
-    """Show the platform, the CPU level in use for each primitive, and library versions.
+    """Show the platform, the CPU level in use for each primitive, library versions, the sandbox.
+
+    Each layer of the sandbox is tried; what is missing is named with its remedy.
 
     The environment variable PLUGINAPI_CPU lowers the level: portable, bmi2, avx2, avx512vl or
     avx512ifma.
@@ -30,7 +33,7 @@ def doctor_command(as_json: bool) -> None:
     for section, facts in report.items():
         output.text(section, style="bold")
         for name, fact in facts.items():
-            output.text(f"  {name:<12} {_text(fact)}")
+            output.text(f"  {name:<14} {_text(fact)}")
 
 
 def _report() -> dict[str, dict[str, Any]]:
@@ -48,9 +51,24 @@ def _report() -> dict[str, dict[str, Any]]:
         },
         "primitives": {
             "sha3_512": {"level": _cpu.LEVELS[_sha3.level()], "paths": _sha3.paths()},
+            "ed25519": {"level": _cpu.LEVELS[_ed25519.level()], "paths": _ed25519.paths()},
         },
         "libraries": {name: version(name) for name in ["pluginapi", *_dependencies()]},
+        "sandbox": _sandbox(),
     }
+
+
+def _sandbox() -> dict[str, Any]:
+    """Return what sandbox there can be: the tier, and each layer with what was found."""
+    if sys.platform != "linux":
+        return {"tier": "none", "reason": f"the sandbox needs Linux, this is {sys.platform}"}
+    from pluginapi.sandbox.abilities import read_abilities  # noqa: PLC0415 - Linux only
+
+    abilities = read_abilities()
+    found: dict[str, Any] = {"tier": abilities.tier.value}
+    for name, ability in abilities.found.items():
+        found[name] = {"there": ability.there, "detail": ability.detail, "remedy": ability.remedy}
+    return found
 
 
 def _dependencies() -> list[str]:
@@ -62,6 +80,9 @@ def _dependencies() -> list[str]:
 
 
 def _text(fact: object) -> str:
+    if isinstance(fact, dict) and "there" in fact:
+        remedy = f"; {fact['remedy']}" if fact["remedy"] else ""
+        return f"{'yes' if fact['there'] else 'NO'}: {fact['detail']}{remedy}"
     if isinstance(fact, dict):
         return ", ".join(f"{name} {_text(value)}" for name, value in fact.items())
     if isinstance(fact, list):

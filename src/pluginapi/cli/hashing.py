@@ -8,7 +8,7 @@ import click
 
 from pluginapi.cli._output import Output, json_option
 from pluginapi.errors import NotFound, PluginError
-from pluginapi.registry import is_plugin_file
+from pluginapi.registry import find_plugin_files
 from pluginapi.security import hash_files
 
 __all__ = ["hash_command"]
@@ -46,7 +46,7 @@ def _digest(result: str | PluginError) -> str:
 def _expand(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(file for file in path.iterdir() if is_plugin_file(file))
+    files = find_plugin_files(path)
     if not files:
         raise NotFound(
             f"directory {path} holds no plugin file",

@@ -17,6 +17,7 @@ from pluginapi.metadata import read_manifest
 from pluginapi.plugin_file import PluginFile
 from pluginapi.registry import PluginRegistry
 from pluginapi.security import Check, CheckOutcome, PluginSignature
+from pluginapi.services import ServiceGrants
 
 if TYPE_CHECKING:
     from pluginapi.manifest import PluginManifest
@@ -93,6 +94,7 @@ def _print_manifest(output: Output, manifest: PluginManifest) -> None:
     output.text(f"file system   {needs.filesystem.access.value} {paths}".rstrip())
     output.text(f"context       reads {', '.join(needs.context_read) or 'nothing declared'}")
     output.text(f"              writes {', '.join(needs.context_write) or 'nothing declared'}")
+    output.text(f"services      calls {', '.join(needs.services) or 'nothing declared'}")
     output.text(f"depends on    {', '.join(map(str, manifest.dependencies)) or 'nothing'}")
 
 
@@ -102,6 +104,8 @@ def _print_manifest(output: Output, manifest: PluginManifest) -> None:
 @json_option
 def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int:
     """Say why the plugin FILE is or is not loadable, check by check.
+
+    With --config, also which of the services that it needs the operator has not granted it.
 
     Exit code 0 when it is loadable and 1 when it is not.
     """
@@ -113,12 +117,15 @@ def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int
     platform = _platform_check(inspection)
     checks = verdict.checks if platform is None else (platform, *verdict.checks)
     loadable = all(check.outcome is not CheckOutcome.FAILED for check in checks)
+    granted = () if security.config is None else security.config.services.for_plugin(manifest.name)
+    grants = ServiceGrants.of(manifest.requirements.services, granted)
     output.result(
         {
             **verdict.to_dict(),
             "loadable": loadable,
             "name": manifest.name,
             "checks": [check.to_dict() for check in checks],
+            "services": {"granted": list(grants.allowed), "missing": list(grants.missing)},
         }
     )
     output.text(f"{manifest.name} {manifest.version}  {file}", style="bold")
@@ -131,6 +138,12 @@ def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int
         if check.outcome is CheckOutcome.FAILED:
             output.text(f"  {'':<8}{'code':>{width}}  {check.code}")
             output.text(f"  {'':<8}{'hint':>{width}}  {check.hint}")
+    if grants.allowed:
+        output.text(f"services granted: {', '.join(grants.allowed)}")
+    if grants.missing:
+        # No reason not to load: what is missing does not exist for the plugin.
+        output.text(f"services not granted: {', '.join(grants.missing)}", style="yellow")
+        output.text(f"  hint: {grants.remedy(manifest.name)}")
     if loadable:
         output.text(f"loadable, {verdict.trust_level.name.lower()}", style="bold green")
         return 0

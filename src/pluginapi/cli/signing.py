@@ -107,8 +107,7 @@ def verify_command(file: Path, keys: tuple[str, ...], as_json: bool) -> None:
     signature = _decode(opened)
     _check_statement(signature, opened, manifest)
     statement = signature.statement
-    for key in public_keys:
-        signature.verify_with(key)
+    signature.verify_with(*public_keys)
     facts: dict[str, Any] = {
         "path": str(file),
         "valid": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pluginapi._native._hooks import PendingCall
 from pluginapi.hooks.handler import CpuObserver, HandlerInfo, HandlerStats, HookHandler
 from pluginapi.hooks.hook import Hook
 from pluginapi.hooks.modes import ErrorPolicy, HookMode
@@ -16,6 +17,8 @@ from pluginapi.hooks.priority import HookPriority
 from pluginapi.hooks.registry import HookInfo, HookRegistry
 from pluginapi.hooks.results import HookExecutionError, HookOutcome, StopChain, Veto, VetoResult
 from pluginapi.hooks.scope import HookScope
+from pluginapi.hooks.subset import HookSubset
+from pluginapi.hooks.wrapping import Rest
 
 __all__ = [
     "CpuObserver",
@@ -32,8 +35,11 @@ __all__ = [
     "HookPriority",
     "HookRegistry",
     "HookScope",
+    "HookSubset",
     "HostEvent",
+    "PendingCall",
     "PluginEvent",
+    "Rest",
     "StandardHooks",
     "StopChain",
     "Veto",

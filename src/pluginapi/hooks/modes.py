@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from pluginapi.errors import HookTypeError
 from pluginapi.hooks.results import StopChain, Veto, VetoResult
 
 if TYPE_CHECKING:
     from pluginapi.hooks.handler import HookHandler
+    from pluginapi.hooks.spec import HookSpec
     from pluginapi.runtime_types import RuntimeType
 
 __all__ = ["ErrorPolicy", "Fold", "HookMode", "new_fold", "unwrap"]
@@ -60,7 +60,10 @@ class ErrorPolicy(Enum):
 
 
 class Fold(ABC):
-    """Gather the results of one call, mode by mode."""
+    """Gather the results of one call that is surveyed handler by handler, mode by mode.
+
+    Calls that are not surveyed do the same in hook_loop.h.
+    """
 
     __slots__ = ("value",)
 
@@ -74,10 +77,6 @@ class Fold(ABC):
     @abstractmethod
     def answer(self) -> Any:
         """Return what the call answers."""
-
-    def take_failure(self, _handler: HookHandler, _error: Exception, /) -> bool:
-        """Take an isolated failure; tell whether the call ends with it."""
-        return False
 
 
 class _ChainFold(Fold):
@@ -148,15 +147,9 @@ class _VetoFold(Fold):
     def take(self, handler: HookHandler, result: Any, /) -> bool:
         if result is None or result is True:
             return False
-        self._object(handler, result.reason if isinstance(result, Veto) else "")
-        return True
-
-    def take_failure(self, handler: HookHandler, error: Exception, /) -> bool:
-        self._object(handler, f"the check failed: {type(error).__name__}: {error}")
-        return True
-
-    def _object(self, handler: HookHandler, reason: str) -> None:
+        reason = result.reason if isinstance(result, Veto) else ""
         self._verdict = VetoResult(False, handler.owner, handler.name, reason)
+        return True
 
     def answer(self) -> VetoResult:
         return self._verdict
@@ -177,9 +170,7 @@ _FOLDS: dict[HookMode, type[_NotifyFold | _CollectFold | _FirstFold | _VetoFold]
 }
 
 
-def unwrap(
-    mode: HookMode, output: RuntimeType, handler: HookHandler, result: Any
-) -> tuple[Any, bool]:
+def unwrap(spec: HookSpec, handler: HookHandler, result: Any) -> tuple[Any, bool]:
     """Return a handler's checked result and whether it asked to stop.
 
     Raises:
@@ -187,19 +178,11 @@ def unwrap(
     """
     final = isinstance(result, StopChain)
     value = result.value if final else result
-    if value is None or mode is HookMode.NOTIFY:
+    if value is None or spec.mode is HookMode.NOTIFY:
         return value, final
-    if mode is HookMode.VETO:
-        if isinstance(value, bool | Veto):
-            return value, final
-        expected = "None, a bool or Veto"
-    else:
-        if output.admits(value):
-            return value, final
-        expected = output.name
-    raise HookTypeError(
-        f"{handler.label} returned {type(value).__name__}, not {expected}",
-        plugin=handler.owner,
-        hint=f"return {expected} from the handler, or None to leave the value as it is",
-        hook=handler.hook,
+    good = (
+        isinstance(value, bool | Veto) if spec.mode is HookMode.VETO else spec.returns.admits(value)
     )
+    if not good:
+        spec.refuse_result(handler, value)
+    return value, final

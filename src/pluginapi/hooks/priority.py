@@ -35,6 +35,8 @@ def check_priority(priority: object) -> int:
     Raises:
         HookTypeError: With code ``hook.priority`` when it is not a whole number of at least 0.
     """
+    if type(priority) is int and priority >= 0:
+        return priority
     if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
         raise HookTypeError(
             f"hook priority is {priority!r}, not a whole number of at least 0",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HookScope"]
 
-F = TypeVar("F", bound=Callable[[Any], object])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class HookScope:
@@ -44,14 +44,45 @@ class HookScope:
         self,
         name: str,
         priority: int,
-        handler: Callable[[Any], object],
+        handler: Callable[..., object],
         *,
         before: Iterable[str] = (),
         after: Iterable[str] = (),
+        deadline: float | None = None,
     ) -> HookHandler:
         """Add a handler; `HookRegistry.register` tells the rules and errors."""
         return self._registry._register(  # noqa: SLF001 - the scope is a part of it
-            name, priority, handler, owner=self.owner, before=before, after=after, scope=self
+            name,
+            priority,
+            handler,
+            owner=self.owner,
+            before=before,
+            after=after,
+            deadline=deadline,
+            scope=self,
+        )
+
+    def wrap(
+        self,
+        name: str,
+        priority: int,
+        wrapper: Callable[..., object],
+        *,
+        before: Iterable[str] = (),
+        after: Iterable[str] = (),
+        deadline: float | None = None,
+    ) -> HookHandler:
+        """Add a wrapper; `HookRegistry.wrap` tells the rules and errors."""
+        return self._registry._register(  # noqa: SLF001 - the scope is a part of it
+            name,
+            priority,
+            wrapper,
+            owner=self.owner,
+            before=before,
+            after=after,
+            deadline=deadline,
+            wrapper=True,
+            scope=self,
         )
 
     def on(
@@ -61,16 +92,17 @@ class HookScope:
         priority: int = HookPriority.NORMAL,
         before: Iterable[str] = (),
         after: Iterable[str] = (),
+        deadline: float | None = None,
     ) -> Callable[[F], F]:
         """Decorate a function to register it: ``@hooks.on("on_request")``."""
 
         def decorate(handler: F) -> F:
-            self.register(name, priority, handler, before=before, after=after)
+            self.register(name, priority, handler, before=before, after=after, deadline=deadline)
             return handler
 
         return decorate
 
-    def unregister(self, name: str, handler: Callable[[Any], object] | HookHandler) -> None:
+    def unregister(self, name: str, handler: Callable[..., object] | HookHandler) -> None:
         """Remove a handler of this plugin; `HookRegistry.unregister` tells the errors."""
         self._registry.unregister(name, handler, owner=self.owner)
 

@@ -6,7 +6,7 @@ comes out is a validated `PluginManifest` or an error of `pluginapi.errors` that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pluginapi.manifest import PluginKind
 from pluginapi.metadata.native_blob import read_native_blob
@@ -14,13 +14,30 @@ from pluginapi.metadata.python_source import read_python_source
 from pluginapi.metadata.python_zip import read_archive
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pluginapi.manifest import PluginManifest
-    from pluginapi.plugin_file import PluginFile
 
-__all__ = ["read_manifest"]
+__all__ = ["ReadableFile", "read_manifest"]
 
 
-def read_manifest(file: PluginFile) -> PluginManifest:
+class ReadableFile(Protocol):
+    """What reading a manifest needs of a plugin file that was read once."""
+
+    @property
+    def path(self) -> Path:
+        """Where it was read from; gives the name in messages."""
+
+    @property
+    def kind(self) -> PluginKind:
+        """How the plugin is packaged."""
+
+    @property
+    def data(self) -> bytes | memoryview:
+        """The whole file."""
+
+
+def read_manifest(file: ReadableFile) -> PluginManifest:
     """Read the manifest of a plugin file; nothing of the plugin is executed.
 
     Raises:
@@ -30,6 +47,6 @@ def read_manifest(file: PluginFile) -> PluginManifest:
     if file.kind is PluginKind.NATIVE:
         return read_native_blob(file.data)
     if file.kind is PluginKind.PYTHON:
-        return read_python_source(file.data, file.path.name)
-    entry = read_archive(file.data, file.path.name).entry
+        return read_python_source(bytes(file.data), file.path.name)
+    entry = read_archive(bytes(file.data), file.path.name).entry
     return read_python_source(entry.source, entry.label, kind=PluginKind.PYTHON_ZIP)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["build_dependencies", "build_manifest"]
 
 _MAX_RANGE_CHARS: Final = 256
+_NO_REQUIREMENTS: Final = PluginRequirements()
 
 
 def build_manifest(
@@ -46,17 +47,9 @@ def build_manifest(
     if resource_limits is not None and not isinstance(resource_limits, ResourceLimits):
         raise _wrong("resource_limits", resource_limits, "ResourceLimits(max_threads=2)")
     if requirements is None:
-        requirements = PluginRequirements()
-    if not isinstance(requirements, PluginRequirements):
-        raise _wrong("requirements", requirements, "PluginRequirements(context_read=('Logger',))")
-    if not isinstance(requirements.network.access, NetworkAccess):
-        raise _wrong("network access", requirements.network.access, "NetworkRequirement.full()")
-    if not isinstance(requirements.filesystem.access, FilesystemAccess):
-        raise _wrong(
-            "file system access",
-            requirements.filesystem.access,
-            "FilesystemRequirement.read_only('/data')",
-        )
+        requirements = _NO_REQUIREMENTS
+    else:
+        _check_requirements(requirements)
     return PluginManifest(
         name=name,
         version=version,
@@ -69,6 +62,19 @@ def build_manifest(
         abi=abi,
         entry=entry,
     )
+
+
+def _check_requirements(requirements: Any) -> None:
+    if not isinstance(requirements, PluginRequirements):
+        raise _wrong("requirements", requirements, "PluginRequirements(context_read=('Logger',))")
+    if not isinstance(requirements.network.access, NetworkAccess):
+        raise _wrong("network access", requirements.network.access, "NetworkRequirement.full()")
+    if not isinstance(requirements.filesystem.access, FilesystemAccess):
+        raise _wrong(
+            "file system access",
+            requirements.filesystem.access,
+            "FilesystemRequirement.read_only('/data')",
+        )
 
 
 def build_dependencies(value: Any) -> tuple[PluginDependency, ...]:

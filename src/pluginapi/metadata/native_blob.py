@@ -26,6 +26,9 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from pluginapi._native._reading import find
 from pluginapi.errors import InvalidManifest, InvalidResourceLimits
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginKind
@@ -74,7 +77,7 @@ _REQUIRED: Final = ("name", "version", "author")
 _STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
 
 
-def read_native_blob(data: bytes) -> PluginManifest:
+def read_native_blob(data: bytes | memoryview) -> PluginManifest:
     """Read the manifest of a native plugin from the bytes of the library.
 
     Takes time proportional to the size of the library, whatever is in it.
@@ -88,7 +91,8 @@ def read_native_blob(data: bytes) -> PluginManifest:
     for name in _REQUIRED:
         if name not in fields:
             raise _field(f"the field {name!r} is missing", "name, version and author are required")
-    _only(fields, _FIELDS, "the manifest")
+    if not fields.keys() <= _FIELDS:
+        _only(fields, _FIELDS, "the manifest")
     return build_manifest(
         name=fields["name"],
         version=fields["version"],
@@ -117,11 +121,11 @@ def encode_native_blob(fields: Mapping[str, Any], *, abi: tuple[int, int] = (1, 
     return blob
 
 
-def _find(data: bytes) -> tuple[tuple[int, int], bytes]:
+def _find(data: bytes | memoryview) -> tuple[tuple[int, int], bytes]:
     """Return the ABI version and the JSON of the only complete frame."""
     frames: list[tuple[tuple[int, int], bytes]] = []
     defect = None
-    at = data.find(_MAGIC)
+    at = find(data, _MAGIC)
     for _ in range(_MAX_MAGICS):
         if at < 0:
             break
@@ -130,7 +134,7 @@ def _find(data: bytes) -> tuple[tuple[int, int], bytes]:
             defect = defect or f"at byte {at}: {found}"
         else:
             frames.append(found)
-        at = data.find(_MAGIC, at + 1)
+        at = find(data, _MAGIC, at + 1)
     if at >= 0 or len(frames) > 1:
         raise InvalidManifest(
             f"the library contains {len(frames) if at < 0 else 'too many'} manifest frames",
@@ -152,7 +156,7 @@ def _find(data: bytes) -> tuple[tuple[int, int], bytes]:
     )
 
 
-def _frame(data: bytes, at: int) -> tuple[tuple[int, int], bytes] | str:
+def _frame(data: bytes | memoryview, at: int) -> tuple[tuple[int, int], bytes] | str:
     """Return the content of the frame at this offset, or what is wrong with it."""
     if at + _HEADER.size > len(data):
         return "the header is cut off"
@@ -166,11 +170,46 @@ def _frame(data: bytes, at: int) -> tuple[tuple[int, int], bytes] | str:
     start = at + _HEADER.size
     if data[start + length : start + length + len(_END)] != _END:
         return f"no end mark after {length} bytes of JSON"
-    return (major, minor), data[start : start + length]
+    return (major, minor), bytes(data[start : start + length])
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
     """Parse strict JSON: UTF-8, bounded nesting, no repeated key, no NaN."""
+    flat = _parse_flat(raw)
+    return _parse_any(raw) if flat is None else flat
+
+
+def _parse_flat(raw: bytes) -> dict[str, Any] | None:
+    """Parse what most manifests are, texts by name, in a fraction of the time.
+
+    None says nothing about the JSON. A repeated key is noticed by its colon: there are as many as
+    keys at least.
+    """
+    try:
+        fields = _FLAT.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return fields if raw.count(b":") == len(fields) else None
+
+
+def _parse_any(raw: bytes) -> dict[str, Any]:
+    # So few brackets cannot be nested any deeper.
+    if raw.count(b"[") + raw.count(b"{") > _MAX_DEPTH:
+        _check_depth(raw)
+    try:
+        value = _JSON.decode(raw.decode())
+    except InvalidManifest:
+        raise
+    except (ValueError, RecursionError) as err:
+        raise InvalidManifest(
+            f"the manifest is not JSON in UTF-8: {err}",
+            code="manifest.syntax",
+            hint='write {"name": "acme.filter", "version": "1.0.0", "author": "Acme"}',
+        ) from err
+    return _object(value, "the manifest")
+
+
+def _check_depth(raw: bytes) -> None:
     depth = deepest = 0
     for bracket in re.findall(rb"[][{}]", _STRINGS.sub(b"", raw)):
         depth += 1 if bracket in b"[{" else -1
@@ -181,17 +220,6 @@ def _parse(raw: bytes) -> dict[str, Any]:
             code="manifest.too_deep",
             hint="remove what is not a field of the manifest",
         )
-    try:
-        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except InvalidManifest:
-        raise
-    except (ValueError, RecursionError) as err:
-        raise InvalidManifest(
-            f"the manifest is not JSON in UTF-8: {err}",
-            code="manifest.syntax",
-            hint='write {"name": "acme.filter", "version": "1.0.0", "author": "Acme"}',
-        ) from err
-    return _object(value, "the manifest")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -207,6 +235,10 @@ def _no_constant(name: str) -> Any:
     raise _field(f"{name} is not JSON", "write a whole number")
 
 
+_FLAT: Final = msgspec.json.Decoder(dict[str, str])
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+
+
 def _limits(value: Any) -> ResourceLimits | None:
     if value is None:
         return None
@@ -220,11 +252,15 @@ def _limits(value: Any) -> ResourceLimits | None:
         ) from err
 
 
-def _requirements(value: Any) -> PluginRequirements:
+def _requirements(value: Any) -> PluginRequirements | None:
     if value is None:
-        return PluginRequirements()
+        return None
     given = _object(value, "requirements")
-    _only(given, ("network", "filesystem", "context_read", "context_write"), "requirements")
+    _only(
+        given,
+        ("network", "filesystem", "context_read", "context_write", "services"),
+        "requirements",
+    )
     network = _object(given.get("network", {}), "network")
     _only(network, ("access", "allowed_targets"), "network")
     files = _object(given.get("filesystem", {}), "filesystem")
@@ -241,6 +277,7 @@ def _requirements(value: Any) -> PluginRequirements:
         ),
         context_read=_texts(given.get("context_read", []), "context_read"),
         context_write=_texts(given.get("context_write", []), "context_write"),
+        services=_texts(given.get("services", []), "services"),
     )
 
 
@@ -258,8 +295,8 @@ def _target(text: str) -> NetworkTarget:
     return NetworkTarget(host, int(port))
 
 
-def _dependencies(value: Any) -> dict[str, Any]:
-    return {} if value is None else _object(value, "dependencies")
+def _dependencies(value: Any) -> dict[str, Any] | None:
+    return None if value is None else _object(value, "dependencies")
 
 
 def _object(value: Any, what: str) -> dict[str, Any]:

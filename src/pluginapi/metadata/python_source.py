@@ -22,7 +22,7 @@ from pluginapi.metadata.literals import CONSTANTS, CONSTRUCTORS, LiteralReader
 from pluginapi.metadata.parsing import parse_python
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pluginapi.manifest import PluginManifest
 
@@ -70,9 +70,10 @@ def read_python_source(
     Raises:
         InvalidManifest: The code says what is wrong with the source (``manifest.*``).
     """
-    tree = parse_python(decode_source(data, label), label)
+    source = decode_source(data, label)
+    tree = parse_python(source, label)
     names = _Names(tree)
-    found = _find_class(tree, names, label)
+    found = _find_class(tree, names, label, source)
     fields = _read_arguments(found.call, names, label)
     try:
         return build_manifest(**fields, kind=kind, entry=found.name)
@@ -133,13 +134,22 @@ class _Names:
 
     def __init__(self, tree: ast.Module) -> None:
         self._bound: dict[str, str] = {}
+        # Every word of the import statements, as it is spelled in the source.
+        self._imported: list[str] = []
         for statement in tree.body:
             if isinstance(statement, ast.Import):
                 for alias in statement.names:
                     self._bind_import(alias)
+                    self._note(alias.name, alias.asname)
             elif isinstance(statement, ast.ImportFrom) and not statement.level:
+                self._note(statement.module)
                 for alias in statement.names:
                     self._bind_from(statement.module or "", alias)
+                    self._note(alias.name, alias.asname)
+
+    def _note(self, *dotted: str | None) -> None:
+        for name in dotted:
+            self._imported += (name or "").split(".")
 
     def _bind_import(self, alias: ast.alias) -> None:
         top = alias.name.partition(".")[0]
@@ -184,6 +194,27 @@ class _Names:
         """Tell whether an expression names `make_plugin`."""
         return self.resolve(node) == _MAKE_PLUGIN
 
+    def are_spelled_only_at(self, found: Iterable[_Found], source: str) -> bool:
+        """Tell whether the imports and these decorators are all that can name make_plugin.
+
+        Whatever names it ends in the word make_plugin or is a word that an import bound to it. If
+        the source has such words only where they are expected, no other node need be looked at;
+        they may still stand in a text or a comment. Only ASCII is spelled in one way (PEP 3131).
+        """
+        spellings = {_MAKE_PLUGIN}
+        spellings.update(
+            name for name, path in self._bound.items() if path.endswith(f".{_MAKE_PLUGIN}")
+        )
+        expected = sum(word in spellings for word in self._imported)
+        for item in found:
+            node = item.call.func
+            while isinstance(node, ast.Attribute):
+                expected += node.attr in spellings
+                node = node.value
+            expected += isinstance(node, ast.Name) and node.id in spellings
+        # Parts of longer words are counted as well, which only makes the answer a no.
+        return source.isascii() and sum(map(source.count, spellings)) == expected
+
 
 @dataclass(frozen=True)
 class _Found:
@@ -191,7 +222,7 @@ class _Found:
     call: ast.Call
 
 
-def _find_class(tree: ast.Module, names: _Names, label: str) -> _Found:
+def _find_class(tree: ast.Module, names: _Names, label: str, source: str) -> _Found:
     """Return the only decorated class of the top level."""
     found: list[_Found] = []
     accepted: set[ast.AST] = set()
@@ -210,7 +241,8 @@ def _find_class(tree: ast.Module, names: _Names, label: str) -> _Found:
                     "manifest.field",
                     f"write {_EXAMPLE}",
                 )
-    for node in _uses(tree, names):
+    elsewhere = () if names.are_spelled_only_at(found, source) else _uses(tree, names)
+    for node in elsewhere:
         if node not in accepted:
             raise _at(
                 label,

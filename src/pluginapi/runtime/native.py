@@ -7,11 +7,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 import msgspec
 
-from pluginapi._native import _abi
+from pluginapi._native import _abi, _hooks
 from pluginapi.errors import (
     AbiIncompatible,
     ConfigError,
@@ -26,69 +26,50 @@ from pluginapi.errors import (
     InvalidState,
     LoadError,
     PluginError,
+    PluginTimeout,
     ResourceViolation,
+    ServiceError,
     ShutdownError,
     SymbolNotFound,
 )
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginManifest
 from pluginapi.plugin_file import PluginFile
+from pluginapi.runtime.native_status import native_failure, printable
 from pluginapi.runtime.threads import run_in_daemon_thread
 
-__all__ = ["DEFAULT_MAX_RESULT_BYTES", "NativeHandler", "NativePlugin", "load_native"]
+__all__ = [
+    "DEFAULT_MAX_RESULT_BYTES",
+    "NativeHandler",
+    "NativePlugin",
+    "check_config",
+    "check_native",
+    "load_native",
+]
 
 DEFAULT_MAX_RESULT_BYTES: Final = 16 * 1024 * 1024
 """The largest result of one hook handler and the sum of context values it may read, 16 MiB."""
 
 _EMPTY_CONFIG: Final = b"\x80"
-_STOP: Final = 1
 _ERR_STATE: Final = -8
 
 _Result: TypeAlias = tuple[int, bytes | None, str, Exception | None]
 
 
-class _Status(NamedTuple):
-    """What one pa_status means to Python; without an error the operation's own class is raised."""
-
-    name: str
-    error: type[PluginError] | None = None
-    code: str | None = None
-    hint: str | None = None
-
-
-_STATUSES: Final[dict[int, _Status]] = {
-    -1: _Status("PA_ERR_FAIL"),
-    -2: _Status("PA_ERR_BAD_ARG"),
-    -3: _Status("PA_ERR_UNSUPPORTED"),
-    -4: _Status("PA_ERR_DENIED"),
-    -5: _Status(
-        "PA_ERR_LIMIT",
-        ResourceViolation,
-        "limits.exceeded",
-        "raise max_heap_bytes for this plugin, or let it produce smaller results",
-    ),
-    -6: _Status("PA_ERR_TIMEOUT"),
-    -7: _Status("PA_ERR_CANCELLED"),
-    -8: _Status(
-        "PA_ERR_STATE",
-        InvalidState,
-        "abi.call_state",
-        "call the plugin between load and unload only, and not from inside its own calls",
-    ),
-    -9: _Status(
-        "PA_ERR_ABI",
-        AbiIncompatible,
-        "abi.incompatible",
-        "the plugin breaks the rules of pluginapi.h: report this to its author",
-    ),
-    -10: _Status("PA_ERR_IO"),
-    -11: _Status("PA_ERR_NOT_FOUND"),
-    -12: _Status("PA_ERR_AGAIN"),
-}
-
 _CONTEXT_CODES: Final[dict[str, type[PluginError]]] = {
     "context.full": ResourceViolation,
     "context.closed": InvalidState,
+}
+
+
+class _Unsupported(ServiceError):
+    """A service method that cannot be called from where the plugin calls it."""
+
+
+_SERVICE_CODES: Final[dict[str, type[PluginError]]] = {
+    "service.too_large": ResourceViolation,
+    "service.suspended": _Unsupported,
+    "service.deadline": PluginTimeout,
 }
 
 # What a plugin is told when a service that it called raised.
@@ -98,6 +79,8 @@ _SERVICE_STATUSES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (ContextError, -4),
     (InvalidState, -8),
     (ResourceViolation, -5),
+    (PluginTimeout, -6),
+    (_Unsupported, -3),
     (HookTypeError, -2),
     (HookOrderError, -2),
     (LookupError, -11),
@@ -144,14 +127,18 @@ class ContextAccess(Protocol):
     def has(self, name: str, /) -> bool:
         """Tell whether `get_bytes` would find a value."""
 
+    def call_service(self, service: str, method: str, arguments: bytes, /) -> bytes:
+        """Call a service method with msgpack and return msgpack."""
 
-class NativeHandler:
+
+class NativeHandler(_hooks.Native):
     """Call one hook handler of a native plugin with a Python value.
 
-    The value crosses as msgpack; the result is decoded and validated as the hook's output type.
-    Returns None when the plugin left the value unchanged, and a `pluginapi.hooks.StopChain`
-    when it stopped the chain. Thread-safe; calls of one plugin wait for each other unless it
-    declares itself thread-safe.
+    The value crosses as msgpack; the result is decoded and validated as the hook's output type. A
+    `msgspec.Raw` crosses as it is, in both directions. Returns None when the plugin left the value
+    unchanged, and a `pluginapi.hooks.StopChain` when it stopped the chain. Hooks call the C
+    function straight from their plan. Thread-safe; calls of one plugin wait for each other unless
+    it declares itself thread-safe.
 
     Raises:
         HookTypeError: When the value cannot be encoded, or the result is not of the hook's type.
@@ -160,69 +147,56 @@ class NativeHandler:
         InvalidState: When the plugin is called from inside its own call, or is not active.
     """
 
-    __slots__ = ("_call", "_decoder", "_encode", "_hook", "_hooks", "_plugin", "_stop")
+    __slots__ = ("_hook", "_hooks", "_plugin")
 
     def __init__(
         self, plugin: NativePlugin, hooks: HookRegistrar, hook: str, call: _abi.Handler
     ) -> None:
         from pluginapi.hooks import StopChain  # noqa: PLC0415 - hooks import live plugins
 
+        super().__init__(call, msgspec.msgpack.Encoder().encode, StopChain)
         self._plugin = plugin
         self._hooks = hooks
         self._hook = hook
-        self._call = call
-        self._stop: Callable[[Any], Any] = StopChain
-        self._encode = msgspec.msgpack.Encoder().encode
-        # The type that the decoder was made for, and the decoder; swapped as one.
-        self._decoder: tuple[Any, msgspec.msgpack.Decoder[Any]] | None = None
-
-    @property
-    def native(self) -> _abi.Handler:
-        """The compiled handler: calls the C function with msgpack bytes."""
-        return self._call
 
     def __repr__(self) -> str:
         return f"<native handler of {self._plugin.manifest.name} for {self._hook}>"
 
     def __call__(self, value: Any) -> Any:
         """Run the handler on one value."""
-        try:
-            data = self._encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError) as err:
-            raise HookTypeError(
-                f"the value of hook {self._hook} cannot be given to the native plugin "
-                f"{self._plugin.manifest.name}: {err}",
-                plugin=self._plugin.manifest.name,
-                hint="pass types that msgspec can encode as msgpack",
-                hook=self._hook,
-            ) from err
-        result = self._call(data)
-        status, output, _, _ = result
-        if status < 0:
-            raise self._plugin.failure(
-                f"its handler for {self._hook}", HookError, "hook.failed", result
-            )
-        if output is None:
-            return self._stop(value) if status == _STOP else None
-        try:
-            decoded = self._decoder_now().decode(output)
-        except (msgspec.DecodeError, TypeError, RecursionError, UnicodeDecodeError) as err:
-            raise HookTypeError(
-                f"plugin {self._plugin.manifest.name} returned {len(output)} bytes for hook "
-                f"{self._hook} that are not of its type: {err}",
-                plugin=self._plugin.manifest.name,
-                hint="report this to the plugin's author",
-                hook=self._hook,
-            ) from err
-        return self._stop(decoded) if status == _STOP else decoded
+        self.returns(self._hooks.hook(self._hook).output_type)
+        return self.run(value)
 
-    def _decoder_now(self) -> msgspec.msgpack.Decoder[Any]:
-        """Return a decoder for the hook's type, which may be defined after its handlers."""
-        output_type = self._hooks.hook(self._hook).output_type
-        known = self._decoder
-        if known is None or known[0] is not output_type:
-            known = self._decoder = (output_type, msgspec.msgpack.Decoder(output_type))
-        return known[1]
+    # Called by the compiled part, which raises errors that these let pass.
+
+    def _unencodable(self, _value: object, err: Exception) -> None:
+        if not isinstance(err, TypeError | ValueError | OverflowError | RecursionError):
+            return
+        raise HookTypeError(
+            f"the value of hook {self._hook} cannot be given to the native plugin "
+            f"{self._plugin.manifest.name}: {err}",
+            plugin=self._plugin.manifest.name,
+            hint="pass types that msgspec can encode as msgpack",
+            hook=self._hook,
+        ) from err
+
+    def _failed(self, result: _Result) -> NoReturn:
+        raise self._plugin.failure(
+            f"its handler for {self._hook}", HookError, "hook.failed", result
+        )
+
+    def _undecodable(self, output: bytes, err: Exception) -> None:
+        if not isinstance(
+            err, msgspec.DecodeError | TypeError | RecursionError | UnicodeDecodeError
+        ):
+            return
+        raise HookTypeError(
+            f"plugin {self._plugin.manifest.name} returned {len(output)} bytes for hook "
+            f"{self._hook} that are not of its type: {err}",
+            plugin=self._plugin.manifest.name,
+            hint="report this to the plugin's author",
+            hook=self._hook,
+        ) from err
 
 
 @contextmanager
@@ -235,6 +209,19 @@ def _context_errors() -> Iterator[None]:
         if other is None:
             raise
         raise other(str(err), plugin=err.plugin, hint=err.hint) from err
+
+
+@contextmanager
+def _service_errors() -> Iterator[None]:
+    """Give the errors of a service the class that has their status."""
+    try:
+        yield
+    except ServiceError as err:
+        other = _SERVICE_CODES.get(err.code)
+        if other is None:
+            raise
+        code = err.code if other is _Unsupported else None
+        raise other(str(err), code=code, plugin=err.plugin, hint=err.hint) from err
 
 
 class _Services:
@@ -250,7 +237,7 @@ class _Services:
     def log(self, level: int, message: str) -> None:
         known = (logging.DEBUG, logging.INFO, logging.WARNING)
         rounded = next((each for each in known if level <= each), logging.ERROR)
-        self.logger.log(rounded, "%s", _printable(message), extra={"plugin": self.name})
+        self.logger.log(rounded, "%s", printable(message), extra={"plugin": self.name})
 
     def context_get(self, key: str) -> bytes:
         with _context_errors():
@@ -263,6 +250,10 @@ class _Services:
     def context_has(self, key: str) -> bool:
         with _context_errors():
             return self._context().has(key)
+
+    def service_call(self, service: str, method: str, arguments: bytes) -> bytes:
+        with _context_errors(), _service_errors():
+            return self._context().call_service(service, method, arguments)
 
     def register_hook(self, name: str, priority: int, handler: _abi.Handler) -> None:
         if self.hooks is None or self.wrap is None:
@@ -416,15 +407,7 @@ class NativePlugin:
     ) -> PluginError:
         """Make the exception for a call that returned a negative status, with its cause."""
         number, _, message, cause = result
-        status = _STATUSES[number]
-        text = _printable(message) or "the plugin gives no reason"
-        made = (status.error or error)(
-            f"{what} failed in plugin {self.manifest.name} with {status.name}: {text}",
-            code=status.code or code,
-            plugin=self.manifest.name,
-            hint=status.hint or "read the plugin's log, or ask its author",
-            status=status.name,
-        )
+        made = native_failure(self.manifest.name, what, error, code, number, message)
         made.__cause__ = cause
         return made
 
@@ -509,15 +492,8 @@ def load_native(
         LoadError: When the linker refuses it or ``create_plugin`` fails.
     """
     name = manifest.name
-    if file.library is None:
-        raise InvalidPlugin(
-            f"{file.path} is a {file.kind.value} plugin, not a native one",
-            plugin=name,
-            hint="load it as what it is",
-        )
-    file.library.require_loadable(name)
-    _check_abi(manifest)
-    _check_config(config, name)
+    check_native(file, manifest)
+    check_config(config, name)
     services = _Services(name, logger or logging.getLogger(f"pluginapi.plugins.{name}"))
     instance = _abi.Instance(
         services,
@@ -532,7 +508,7 @@ def load_native(
         if isinstance(err, PluginError):
             raise
         raise LoadError(
-            f"the linker refuses {file.path}: {_printable(str(err))}",
+            f"the linker refuses {file.path}: {printable(str(err))}",
             code="abi.load_failed",
             plugin=name,
             hint="build the plugin for this machine, with the libraries it needs installed",
@@ -549,7 +525,7 @@ def load_native(
     if flaw is not _abi.Flaw.NONE:
         code = _FLAW_CODES[flaw]
         raise AbiIncompatible(
-            f"plugin {name} breaks the ABI in {_printable(result[2])}",
+            f"plugin {name} breaks the ABI in {printable(result[2])}",
             code=code,
             plugin=name,
             hint=_FLAW_HINTS[code],
@@ -557,6 +533,24 @@ def load_native(
     if result[0] < 0:
         raise plugin.failure("create_plugin", LoadError, "abi.create_failed", result)
     return plugin
+
+
+def check_native(file: PluginFile, manifest: PluginManifest) -> None:
+    """Refuse a file that is no native plugin for this machine and this version of the ABI.
+
+    Raises:
+        InvalidPlugin: When the file is not a native plugin.
+        UnsupportedPlatform: When the library is for another operating system or processor.
+        AbiIncompatible: When the plugin was built for another ABI major.
+    """
+    if file.library is None:
+        raise InvalidPlugin(
+            f"{file.path} is a {file.kind.value} plugin, not a native one",
+            plugin=manifest.name,
+            hint="load it as what it is",
+        )
+    file.library.require_loadable(manifest.name)
+    _check_abi(manifest)
 
 
 def _check_abi(manifest: PluginManifest) -> None:
@@ -571,7 +565,12 @@ def _check_abi(manifest: PluginManifest) -> None:
     )
 
 
-def _check_config(config: bytes, name: str) -> None:
+def check_config(config: bytes, name: str) -> None:
+    """Refuse a configuration that is not a msgpack map.
+
+    Raises:
+        ConfigError: It is anything else.
+    """
     try:
         decoded = msgspec.msgpack.decode(config)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
@@ -585,12 +584,4 @@ def _not_a_map(name: str, found: str) -> ConfigError:
         f"the configuration of plugin {name} is not a msgpack map: {found}",
         plugin=name,
         hint="encode a mapping with msgspec.msgpack.encode",
-    )
-
-
-def _printable(text: str) -> str:
-    """Escape what could forge log lines or move a terminal's cursor."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
     )

@@ -13,7 +13,7 @@ import re
 import threading
 import traceback
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pluginapi.errors import (
     InitializationError,
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 
     from pluginapi.plugin_file import PluginFile
 
-__all__ = ["PythonPlugin", "describe_failure", "load_python", "load_python_async"]
+__all__ = [
+    "PythonPlugin",
+    "describe_failure",
+    "load_python",
+    "load_python_as",
+    "load_python_async",
+]
 
 _MAX_MESSAGE: Final = 500
 _MAX_CAUSES: Final = 8
@@ -170,8 +176,21 @@ def load_python(file: PluginFile, manifest: PluginManifest) -> PythonPlugin:
         InvalidManifest: The class is missing or has another manifest (``manifest.mismatch``).
         InvalidPlugin: The archive may not be loaded (``archive.*``).
     """
+    return load_python_as(file, manifest.to_dict())
+
+
+def load_python_as(file: PluginFile, described: Mapping[str, Any]) -> PythonPlugin:
+    """Do what `load_python` does, where the manifest was read in another process.
+
+    Args:
+        file: The verified file.
+        described: What `PluginManifest.to_dict` gave there.
+
+    Raises:
+        PluginError: As `load_python`.
+    """
     entry, files = _entry(file)
-    return _load(entry, manifest, PluginModules(manifest.name, files))
+    return _load(entry, described, PluginModules(described["name"], files))
 
 
 async def load_python_async(file: PluginFile, manifest: PluginManifest) -> PythonPlugin:
@@ -189,7 +208,7 @@ async def load_python_async(file: PluginFile, manifest: PluginManifest) -> Pytho
         return await run_in_daemon_thread(
             _load,
             entry,
-            manifest,
+            manifest.to_dict(),
             modules,
             name=f"plugin-{manifest.name}-load",
             abandoned=PythonPlugin.close,
@@ -214,13 +233,15 @@ def _entry(file: PluginFile) -> tuple[EntryModule, Mapping[str, bytes]]:
     )
 
 
-def _load(entry: EntryModule, manifest: PluginManifest, modules: PluginModules) -> PythonPlugin:
+def _load(entry: EntryModule, described: Mapping[str, Any], modules: PluginModules) -> PythonPlugin:
+    name = described["name"]
     try:
-        with _Execution(manifest.name):
+        with _Execution(name):
             module = modules.import_module(entry.name)
-        plugin_class = _identified(vars(module).get(manifest.entry or ""), manifest, entry.label)
-        with _Execution(manifest.name):
-            instance = plugin_class()
+        found: Any = vars(module).get(described["entry"] or "")
+        manifest = _identified(found, described, entry.label)
+        with _Execution(name):
+            instance = found()
     except BaseException:
         modules.close()
         raise
@@ -247,29 +268,30 @@ class _Execution:
         ) from error
 
 
-def _identified(found: Any, manifest: PluginManifest, label: str) -> type:
-    """Return the plugin's class if it says of itself what was read from its source."""
+def _identified(found: Any, described: Mapping[str, Any], label: str) -> PluginManifest:
+    """Return the manifest of the plugin's class if it is what was read from its source."""
     own = vars(found).get(MANIFEST_ATTRIBUTE) if isinstance(found, type) else None
     if not isinstance(own, PluginManifest):
         raise InvalidManifest(
-            f"{label} has no decorated class {manifest.entry} after it was executed",
+            f"{label} has no decorated class {described['entry']} after it was executed",
             code="manifest.mismatch",
-            plugin=manifest.name,
+            plugin=described["name"],
             hint="do not replace or delete the class after make_plugin",
         )
-    expected = replace(manifest, kind=own.kind)
-    if own != expected:
-        mine, theirs = own.to_dict(), expected.to_dict()
-        field = next((key for key in mine if mine[key] != theirs[key]), "version")
+    # The class does not know how it is packaged.
+    own = replace(own, kind=PluginKind(described["kind"]))
+    mine = own.to_dict()
+    field = next((key for key in mine if mine[key] != described[key]), None)
+    if field is not None:
         raise InvalidManifest(
             f"{label} reports {field} {str(mine[field])[:80]!r} after it was executed; its source "
-            f"says {str(theirs[field])[:80]!r}",
+            f"says {str(described[field])[:80]!r}",
             code="manifest.mismatch",
-            plugin=manifest.name,
+            plugin=described["name"],
             hint="do not change what make_plugin attached, nor the names that it takes",
             field=field,
         )
-    return cast("type", found)
+    return own
 
 
 def describe_failure(err: BaseException) -> str:

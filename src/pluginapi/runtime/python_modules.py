@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import CodeType
 
-__all__ = ["ROOT_PACKAGE", "PluginModules"]
+__all__ = ["ROOT_PACKAGE", "PluginModules", "prepare_modules"]
 
 ROOT_PACKAGE: Final = "pluginapi_plugins"
 """The package below which the modules of all plugins live; it exists in memory only."""
@@ -49,6 +49,15 @@ _INIT: Final = "__init__.py"
 _numbers: Final = itertools.count(1)
 _lock: Final = threading.Lock()
 _owners: Final[dict[str, PluginModules]] = {}
+_prepared: Final[list[dict[str, Any]]] = []
+
+
+def prepare_modules() -> None:
+    """Make in advance what the next `PluginModules` would make: for processes that will be forked.
+
+    A copy of the builtins writes to each of them, and so to the pages of memory that they are in.
+    """
+    _prepared.append(dict(vars(builtins)))
 
 
 class PluginModules:
@@ -68,7 +77,8 @@ class PluginModules:
         self._closed = False
         self._lines: dict[str, list[str]] = {}
         self._top_names = frozenset(_top_names(self.files))
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self._builtins = _prepared.pop() if _prepared else dict(vars(builtins))
+        self._builtins["__import__"] = self._import
         package = ModuleType(self.root, f"The modules of the plugin {plugin}.")
         package.__path__ = [self.root]
         package.__package__ = self.root

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from pluginapi.errors import InvalidSignature
 from pluginapi.manifest import PluginManifest
+from pluginapi.security.ed25519 import verify_batch
 from pluginapi.security.hashing import is_sha3_512
 from pluginapi.security.keys import PublicKey
 from pluginapi.security.policy import SecurityPolicy
-from pluginapi.security.signature import PluginSignature
+from pluginapi.security.signature import PluginSignature, SignedItem, require_valid
 from pluginapi.security.trust_entries import (
     RevokedHash,
     RevokedKey,
@@ -21,7 +23,7 @@ from pluginapi.security.trust_entries import (
 )
 from pluginapi.security.verdict import Check, CheckOutcome, Verdict
 
-__all__ = ["Facts", "VerifiableFile", "judge"]
+__all__ = ["Facts", "Judging", "VerifiableFile"]
 
 
 class VerifiableFile(Protocol):
@@ -65,23 +67,74 @@ class Facts:
     revoked_hashes: Mapping[str, RevokedHash]
 
 
-def judge(
-    file: VerifiableFile,
-    manifest: PluginManifest,
-    facts: Facts,
-    *,
-    before_listing: bool = False,
-) -> Verdict:
-    """Make every check and return the verdict.
+class Judging:
+    """Judge plugin files with one batch of signatures for all of them.
 
-    With `before_listing` the verdict says whether the file could be listed: a signature is
-    demanded whatever the policy says, and an entry is not.
+    The verdict on a file is the same whatever others are judged with it. What is kept of a file
+    until then is its `VerifiableFile` and its decoded signature.
+
+    Args:
+        facts: What they are judged by.
+        before_listing: The verdicts say whether the files could be listed: a signature is
+            demanded whatever the policy says, and an entry is not.
     """
-    return _Judgement(file, manifest, facts, before_listing=before_listing).verdict()
+
+    def __init__(self, facts: Facts, *, before_listing: bool = False) -> None:
+        self._facts = facts
+        self._before_listing = before_listing
+        self._judgements: list[_Judgement] = []
+
+    def __len__(self) -> int:
+        return len(self._judgements)
+
+    def add(self, file: VerifiableFile, manifest: PluginManifest) -> None:
+        """Make the checks of a file that stand before its signature is verified."""
+        judgement = _Judgement(file, manifest, self._facts, before_listing=self._before_listing)
+        judgement.check_before_signature()
+        self._judgements.append(judgement)
+
+    def verdicts(self) -> list[Verdict]:
+        """Verify all signatures, make the checks behind them and return the verdicts, in order."""
+        accepted = iter(
+            verify_batch(item for judgement in self._judgements for item in judgement.items)
+        )
+        return [
+            judgement.verdict(list(islice(accepted, len(judgement.items))))
+            for judgement in self._judgements
+        ]
+
+
+# What most files get, word for word; a check is immutable.
+_STATEMENT_MATCHES: Final = Check(
+    "statement_matches", CheckOutcome.OK, "hash, name and version are the signed ones"
+)
+_NO_SIGNER_REVOKED: Final = Check("key_not_revoked", CheckOutcome.OK, "no signer is revoked")
+_TRUSTED: Final = Check(
+    "policy", CheckOutcome.OK, "only trusted plugins are allowed, and this is one"
+)
+_ALLOWED: Final = Check("policy", CheckOutcome.OK, "plugins that are not trusted are allowed")
 
 
 class _Judgement:
     """One run of the checks; each method makes one and may rely on those before it."""
+
+    __slots__ = (
+        "_before_listing",
+        "_checks",
+        "_demanded",
+        "_entry",
+        "_facts",
+        "_failed_any",
+        "_file",
+        "_key_ids",
+        "_manifest",
+        "_signature",
+        "_signers",
+        "_skipped_any",
+        "_tier",
+        "_version",
+        "items",
+    )
 
     def __init__(
         self,
@@ -93,49 +146,58 @@ class _Judgement:
     ) -> None:
         self._file = file
         self._manifest = manifest
+        self._version = str(manifest.version)
         self._facts = facts
         self._before_listing = before_listing
         self._demanded = facts.policy.only_trusted or before_listing
         self._checks: list[Check] = []
+        self._failed_any = False
+        self._skipped_any = False
         self._signature: PluginSignature | None = None
+        self._key_ids: tuple[str, ...] = ()
         self._signers: tuple[PublicKey, ...] = ()
         self._entry: TrustedPluginEntry | None = None
         self._tier: str | None = None
+        # The signatures of known keys, which are to be verified between the two methods below.
+        self.items: list[SignedItem] = []
 
-    def verdict(self) -> Verdict:
+    def check_before_signature(self) -> None:
         self._hash_not_revoked()
         self._signature_present()
         self._signature_wellformed()
         self._statement_matches()
         self._key_known()
         self._key_not_revoked()
-        self._signature_valid()
+
+    def verdict(self, accepted: list[bool]) -> Verdict:
+        self._signature_valid(accepted)
         self._hash_listed()
         self._policy()
-        outcomes = {item.outcome for item in self._checks}
-        trusted = outcomes == {CheckOutcome.OK}
+        trusted = not (self._failed_any or self._skipped_any)
         return Verdict(
             plugin=self._manifest.name,
-            version=str(self._manifest.version),
+            version=self._version,
             path=self._file.path,
             sha3_512=self._file.sha3_512,
             checks=tuple(self._checks),
-            allowed=CheckOutcome.FAILED not in outcomes,
+            allowed=not self._failed_any,
             trust_level=TrustLevel.TRUSTED if trusted else TrustLevel.UNTRUSTED,
             entry=self._entry,
             tier=self._tier,
-            key_ids=tuple(key.key_id for key in self._signers),
+            key_ids=tuple([key.key_id for key in self._signers]),
         )
 
     def _ok(self, name: str, found: str) -> None:
         self._checks.append(Check(name, CheckOutcome.OK, found))
 
     def _failed(self, name: str, found: str, code: str, hint: str | None) -> None:
+        self._failed_any = True
         self._checks.append(Check(name, CheckOutcome.FAILED, found, code, hint))
 
     def _skipped(
         self, name: str, found: str, code: str | None = None, hint: str | None = None
     ) -> None:
+        self._skipped_any = True
         self._checks.append(Check(name, CheckOutcome.SKIPPED, found, code, hint))
 
     def _missing(self, name: str, found: str, code: str, hint: str) -> None:
@@ -172,37 +234,53 @@ class _Judgement:
         if self._file.envelope is None:
             return self._skipped("signature_wellformed", "there is no signature")
         try:
-            self._signature = PluginSignature.decode(self._file.envelope)
+            signature, signed_bytes = PluginSignature.decode_signed(self._file.envelope)
         except InvalidSignature as err:
             return self._failed("signature_wellformed", err.message, err.code, err.hint)
-        count = len(self._signature.signatures)
-        signed_at = self._signature.statement.signed_at
+        self._signature = signature
+        self._key_ids = signature.key_ids
+        known = self._facts.keys
+        self.items = [
+            (known[made.key_id], signed_bytes, made.signature)
+            for made in signature.signatures
+            if made.key_id in known
+        ]
+        count = len(signature.signatures)
+        signed_at = signature.statement.signed_at
         return self._ok("signature_wellformed", f"{count} signature(s), made at {signed_at}")
 
     def _statement_matches(self) -> None:
         if self._signature is None:
             return self._skipped("statement_matches", "there is no signed statement to compare")
         statement, manifest = self._signature.statement, self._manifest
-        for what, signed, found in (
-            ("hash", statement.sha3_512, self._file.sha3_512),
-            ("name", statement.name, manifest.name),
-            ("version", statement.version, str(manifest.version)),
+        if (
+            statement.sha3_512 == self._file.sha3_512
+            and statement.name == manifest.name
+            and statement.version == self._version
         ):
-            if signed != found:
-                return self._failed(
-                    "statement_matches",
-                    f"the signed {what} is {_short(signed)}, and the file's is {_short(found)}",
-                    "signature.mismatch",
-                    f"get an unchanged copy, or `pluginapi sign {self._file.path} --key KEY`",
-                )
-        return self._ok("statement_matches", "hash, name and version are the signed ones")
+            return self._checks.append(_STATEMENT_MATCHES)
+        what, signed, found = next(
+            compared
+            for compared in (
+                ("hash", statement.sha3_512, self._file.sha3_512),
+                ("name", statement.name, manifest.name),
+                ("version", statement.version, self._version),
+            )
+            if compared[1] != compared[2]
+        )
+        return self._failed(
+            "statement_matches",
+            f"the signed {what} is {_short(signed)}, and the file's is {_short(found)}",
+            "signature.mismatch",
+            f"get an unchanged copy, or `pluginapi sign {self._file.path} --key KEY`",
+        )
 
     def _key_known(self) -> None:
         if self._signature is None:
             return self._skipped("key_known", "there is no signature")
-        ids = self._signature.key_ids
-        known = [key_id for key_id in ids if key_id in self._facts.keys]
-        if known:
+        ids = self._key_ids
+        if self.items:
+            known = [key.key_id for key, _, _ in self.items]
             return self._ok("key_known", f"known signer(s): {', '.join(known)}")
         revoked = [key_id for key_id in ids if key_id in self._facts.revoked_keys]
         if revoked:
@@ -219,7 +297,7 @@ class _Judgement:
     def _key_not_revoked(self) -> None:
         if self._signature is None:
             return self._skipped("key_not_revoked", "there is no signature")
-        for key_id in self._signature.key_ids:
+        for key_id in self._key_ids:
             revoked = self._facts.revoked_keys.get(key_id)
             if revoked is not None:
                 reason = f": {revoked.reason}" if revoked.reason else ""
@@ -229,19 +307,19 @@ class _Judgement:
                     "key.revoked",
                     f"sign it with another key: `pluginapi sign {self._file.path} --key KEY`",
                 )
-        return self._ok("key_not_revoked", "no signer is revoked")
+        return self._checks.append(_NO_SIGNER_REVOKED)
 
-    def _signature_valid(self) -> None:
+    def _signature_valid(self, accepted: list[bool]) -> None:
         if self._signature is None:
             return self._skipped("signature_valid", "there is no signature")
-        known = self._facts.keys
-        keys = [known[key_id] for key_id in self._signature.key_ids if key_id in known]
-        if not keys:
+        if not self.items:
             return self._skipped("signature_valid", "no key to verify it with is known")
         try:
-            self._signers = self._signature.verify_with_keys(keys)
+            if not all(accepted) or len(accepted) != len(self.items):
+                require_valid(self.items, accepted)
         except InvalidSignature as err:
             return self._failed("signature_valid", err.message, err.code, err.hint)
+        self._signers = tuple([key for key, _, _ in self.items])
         return self._ok("signature_valid", f"verified with {len(self._signers)} known key(s)")
 
     def _hash_listed(self) -> None:
@@ -249,9 +327,10 @@ class _Judgement:
         if self._before_listing:
             return self._ok("hash_listed", "not asked for: the file is about to be listed")
         for tier, entries in (("hardcoded", self._facts.hardcoded), ("user", self._facts.listed)):
-            if sha3_512 in entries:
-                self._entry, self._tier = entries[sha3_512], tier
-                return self._entry_matches(entries[sha3_512], tier)
+            entry = entries.get(sha3_512)
+            if entry is not None:
+                self._entry, self._tier = entry, tier
+                return self._entry_matches(entry, tier)
         return self._missing(
             "hash_listed",
             f"{sha3_512[:16]}... is in no trust list",
@@ -260,13 +339,15 @@ class _Judgement:
         )
 
     def _entry_matches(self, entry: TrustedPluginEntry, tier: str) -> None:
-        signers = {key.key_id for key in self._signers}
-        for what, listed, found in (
-            ("name", entry.name, self._manifest.name),
-            ("version", entry.version, str(self._manifest.version)),
-        ):
-            if listed != found:
-                return self._mismatch(f"the {tier} entry's {what} is {listed}, not {found}")
+        signers = [key.key_id for key in self._signers]
+        if entry.name != self._manifest.name:
+            return self._mismatch(
+                f"the {tier} entry's name is {entry.name}, not {self._manifest.name}"
+            )
+        if entry.version != self._version:
+            return self._mismatch(
+                f"the {tier} entry's version is {entry.version}, not {self._version}"
+            )
         if signers and entry.key_id not in signers:
             return self._mismatch(
                 f"the {tier} entry wants the key {entry.key_id}, not {', '.join(sorted(signers))}"
@@ -287,11 +368,11 @@ class _Judgement:
                 "policy.too_large",
                 "raise max_plugin_bytes in [security] of pluginapi.toml",
             )
-        if any(item.outcome is CheckOutcome.FAILED for item in self._checks):
+        if self._failed_any:
             return self._skipped("policy", "another check refused the plugin already")
         if self._demanded:
-            return self._ok("policy", "only trusted plugins are allowed, and this is one")
-        return self._ok("policy", "plugins that are not trusted are allowed")
+            return self._checks.append(_TRUSTED)
+        return self._checks.append(_ALLOWED)
 
 
 def _short(text: str) -> str:

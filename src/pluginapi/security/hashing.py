@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from pluginapi._native import _sha3
 from pluginapi._native._sha3 import sha3_512
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "SHA3_512_HEX_CHARS",
     "HashableFile",
+    "HashingPool",
+    "PendingHashes",
     "hash_file",
     "hash_files",
     "is_sha3_512",
@@ -177,6 +179,71 @@ def _run(
             raise
     for run in runs:
         run.result()
+
+
+class PendingHashes:
+    """The hashes of some buffers, which other threads are at."""
+
+    def __init__(self, buffers: Iterable[Buffer], pool: ThreadPoolExecutor, threads: int) -> None:
+        given = list(buffers)
+        batch = _sha3.BufferBatch(given)
+        self._batch: _sha3.BufferBatch | None = batch
+        self._digests: list[str] = []
+        self._lanes = min(_sha3.MAX_LANES, max(1, -(-len(given) // threads)))
+        # The thread that waits for a large batch must stay interruptible, so it does not help.
+        self._helps = batch.total_bytes <= _UNINTERRUPTED_BYTES
+        others = threads - 1 if self._helps else threads
+        self._runs = [pool.submit(batch.run, self._lanes) for _ in range(others)]
+
+    def result(self) -> list[str]:
+        """Return the hashes in the order of the buffers; until they are there, help with them.
+
+        The buffers are let go.
+        """
+        if self._batch is not None:
+            if self._helps:
+                self._batch.run(self._lanes)
+            for run in self._runs:
+                run.result()
+            self._digests = [digest.hex() for digest in self._batch.digests()]
+            self._batch = None
+        return self._digests
+
+    def cancel(self) -> None:
+        """Let the threads end after the buffers that they are at."""
+        if self._batch is not None:
+            self._batch.cancel()
+
+
+class HashingPool:
+    """Hash buffers in other threads while the calling thread does something else.
+
+    Use it as a context manager: at its end, what was begun and not asked for is given up.
+
+    Args:
+        threads: How many threads hash, the calling one included while it waits; None takes as
+            many as there are processors.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = _processors() if threads is None else threads
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="pluginapi-hash")
+        self._begun: list[PendingHashes] = []
+
+    def begin(self, buffers: Iterable[Buffer]) -> PendingHashes:
+        """Begin to hash buffers, which must not change until `PendingHashes.result` returned."""
+        pending = PendingHashes(buffers, self._pool, self._threads)
+        # Two are enough to keep all threads busy; whoever begins more asks for the first before.
+        self._begun = [*self._begun[-1:], pending]
+        return pending
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pending in self._begun:
+            pending.cancel()
+        self._pool.shutdown()
 
 
 def _threads(wanted: int | None, count: int, total_bytes: int) -> int:

@@ -16,13 +16,15 @@ from Crypto.IO import PKCS8
 from Crypto.Util.asn1 import DerObjectId, DerOctetString, DerSequence
 from nacl import bindings
 
+from pluginapi._native import _ed25519
 from pluginapi.errors import KeyFileError, SecurityError
+from pluginapi.security.ed25519 import KEY_FLAWS, PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from pluginapi.security.files import FileRules, create_file
-from pluginapi.security.verify import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, point_flaw
 
 __all__ = ["MAX_KEY_FILE_BYTES", "PublicKey", "SigningKeyPair"]
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
+_KEY_ID_CHARS: Final = 32
 _SEED_BYTES: Final = 32
 _MAX_LABEL_CHARS: Final = 128
 _MAX_PASSPHRASE_BYTES: Final = 1024
@@ -60,16 +62,20 @@ class PublicKey:
 
     key_bytes: bytes
     label: str = field(default="", compare=False)
+    key_id: str = field(init=False, compare=False)
+    """The first 16 bytes of SHA3-256 over the SubjectPublicKeyInfo, in hexadecimal."""
+    decoded: _ed25519.Key = field(init=False, repr=False, compare=False)
+    """The point of the key, for `verify` and `verify_batch`."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.key_bytes, bytes) or len(self.key_bytes) != PUBLIC_KEY_BYTES:
             raise KeyFileError(
                 f"a public key has {PUBLIC_KEY_BYTES} bytes", hint="give the raw bytes of the key"
             )
-        flaw = point_flaw(self.key_bytes)
-        if flaw is not None:
+        decoded = _ed25519.Key(self.key_bytes)
+        if decoded.flaw is not _ed25519.Status.OK:
             raise KeyFileError(
-                f"the public key {flaw}",
+                f"the public key {KEY_FLAWS[decoded.flaw]}",
                 code="key.weak",
                 hint="no signer makes such keys: do not trust where it comes from",
             )
@@ -78,6 +84,10 @@ class PublicKey:
                 f"the label of a key is one line of at most {_MAX_LABEL_CHARS} characters",
                 hint="choose a shorter label without control characters",
             )
+        # Once, since every check of a signature asks for them.
+        object.__setattr__(self, "decoded", decoded)
+        digest = hashlib.sha3_256(self.to_der()).hexdigest()
+        object.__setattr__(self, "key_id", digest[:_KEY_ID_CHARS])
 
     @classmethod
     def from_bytes(cls, data: bytes, label: str = "") -> Self:
@@ -155,11 +165,6 @@ class PublicKey:
     def to_pem(self) -> str:
         """Return the SubjectPublicKeyInfo in PEM."""
         return _encode_pem("PUBLIC KEY", self.to_der())
-
-    @property
-    def key_id(self) -> str:
-        """The first 16 bytes of SHA3-256 over the SubjectPublicKeyInfo, in hexadecimal."""
-        return hashlib.sha3_256(self.to_der()).hexdigest()[:32]
 
     def with_label(self, label: str) -> Self:
         """Return the same key with another label."""

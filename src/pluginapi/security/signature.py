@@ -13,24 +13,22 @@ without notice, not even where no signature looks.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, NoReturn, Protocol, Self, TypeAlias, TypeVar
 
 import msgspec
 
 from pluginapi.errors import InvalidManifest, InvalidSignature
 from pluginapi.manifest import PluginManifest, check_name
+from pluginapi.security.ed25519 import SIGNATURE_BYTES, verify, verify_batch
 from pluginapi.security.hashing import is_sha3_512
 from pluginapi.security.keys import PublicKey, SigningKeyPair
 from pluginapi.security.timestamps import is_timestamp, timestamp
-from pluginapi.security.verify import SIGNATURE_BYTES, verify
-from pluginapi.version import PluginVersion
+from pluginapi.version import check_version
 
 __all__ = [
     "MAX_ENVELOPE_BYTES",
@@ -41,9 +39,11 @@ __all__ = [
     "EnvelopeSignature",
     "HashedFile",
     "PluginSignature",
+    "SignedItem",
     "Statement",
     "countersign",
     "pre_authentication_encoding",
+    "require_valid",
     "sign_plugin",
 ]
 
@@ -53,7 +53,12 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://pluginapi.dev/attestation/plugin/v1"
 
+SignedItem: TypeAlias = tuple[PublicKey, bytes, bytes]
+"""A key, the signed bytes and the signature, as `verify_batch` takes them."""
+
 _T = TypeVar("_T")
+
+_JSON: Final = msgspec.json.Encoder()
 
 _KEY_ID: Final = re.compile(r"[0-9a-f]{32}")
 _MAX_FILE_NAME_CHARS: Final = 255
@@ -74,11 +79,11 @@ class HashedFile(Protocol):
         """The SHA3-512 of the bytes that were read, 128 lower-case hexadecimal digits."""
 
 
-class _WireDigest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _WireDigest(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     sha3_512: str
 
 
-class _WireSubject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _WireSubject(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     name: str
     digest: _WireDigest
 
@@ -93,26 +98,44 @@ class _WirePredicate(
     notes: str | None = None
 
 
-class _WireStatement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class _WireStatement(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"
+):
     type_: str = msgspec.field(name="_type")
     subject: tuple[_WireSubject]
     predicate_type: str
     predicate: _WirePredicate
 
 
-class _WireSignature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _WireSignature(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     keyid: str
-    sig: str
+    sig: bytes
 
 
-class _WireEnvelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    payload: str
+class _WireEnvelope(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"
+):
+    payload: bytes
     payload_type: str
     signatures: list[_WireSignature]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class _LooseSignature(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    keyid: str
+    sig: str
+
+
+class _LooseEnvelope(
+    msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, rename="camel"
+):
+    """An envelope with the base64 in it as it stands, to say what is wrong."""
+
+    payload: str
+    payload_type: str
+    signatures: list[_LooseSignature]
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a signer says about one plugin file.
 
     Attributes:
@@ -139,7 +162,7 @@ class Statement:
     def __post_init__(self) -> None:
         try:
             check_name(self.name)
-            PluginVersion.parse(self.version)
+            check_version(self.version)
         except InvalidManifest as err:
             raise _malformed(f"its statement is wrong: {err.message}") from err
         if not is_sha3_512(self.sha3_512):
@@ -156,7 +179,7 @@ class Statement:
 
     def encode(self) -> bytes:
         """Return the statement as the one JSON text that stands for it."""
-        return msgspec.json.encode(
+        return _JSON.encode(
             _WireStatement(
                 STATEMENT_TYPE,
                 (_WireSubject(self.file_name, _WireDigest(self.sha3_512)),),
@@ -172,7 +195,7 @@ class Statement:
         Raises:
             InvalidSignature: With code ``signature.malformed`` or ``signature.not_canonical``.
         """
-        wire = _decode_json(data, _WireStatement, "statement")
+        wire = _decode_json(data, _STATEMENT, "statement")
         if wire.type_ != STATEMENT_TYPE or wire.predicate_type != PREDICATE_TYPE:
             raise _malformed("its statement is of another type")
         subject, predicate = wire.subject[0], wire.predicate
@@ -185,13 +208,13 @@ class Statement:
             signer=predicate.signer,
             notes=predicate.notes,
         )
-        if statement.encode() != data:
+        # What `encode` would make of the same values again.
+        if _JSON.encode(wire) != data:
             raise _not_canonical("statement")
         return statement
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopeSignature:
+class EnvelopeSignature(msgspec.Struct, frozen=True, gc=False):
     """One signature of an envelope with the id of the key that is said to have made it.
 
     The id is a hint for finding the key. It is not signed: only verification says who signed.
@@ -201,8 +224,7 @@ class EnvelopeSignature:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PluginSignature:
+class PluginSignature(msgspec.Struct, frozen=True, gc=False):
     """Hold the signed statement about one plugin file: the content of a ``.sig`` file.
 
     Decoding checks form and bounds only. Nothing in it is to be believed before `verify_with`.
@@ -219,13 +241,13 @@ class PluginSignature:
                 raise _malformed("a key id is not 32 lower-case hexadecimal digits")
             if len(item.signature) != SIGNATURE_BYTES:
                 raise _malformed(f"a signature has {len(item.signature)} bytes, not 64")
-        if len(set(self.key_ids)) != len(self.signatures):
+        if len(self.signatures) > 1 and len(set(self.key_ids)) != len(self.signatures):
             raise _malformed("two signatures carry one key id")
 
     @property
     def key_ids(self) -> tuple[str, ...]:
         """The key ids of the signatures, in order; hints only."""
-        return tuple(item.key_id for item in self.signatures)
+        return tuple([item.key_id for item in self.signatures])
 
     @property
     def signed_bytes(self) -> bytes:
@@ -240,48 +262,61 @@ class PluginSignature:
             InvalidSignature: With code ``signature.too_large``, ``signature.malformed`` or
                 ``signature.not_canonical``.
         """
-        if len(data) > MAX_ENVELOPE_BYTES:
-            raise InvalidSignature(
-                f"the signature file has more than {MAX_ENVELOPE_BYTES} bytes",
-                code="signature.too_large",
-                hint=_SIGN_AGAIN,
-            )
-        wire = _decode_json(data, _WireEnvelope, "envelope")
-        if wire.payload_type != PAYLOAD_TYPE:
-            raise _malformed("its payload is of another type")
-        if len(wire.signatures) > MAX_SIGNATURES:
-            raise _malformed(f"it has more than {MAX_SIGNATURES} signatures")
+        return cls.decode_signed(data)[0]
+
+    @classmethod
+    def decode_signed(cls, data: bytes) -> tuple[Self, bytes]:
+        """Read an envelope as `decode` does; return it with its `signed_bytes`."""
+        try:
+            wire = _ENVELOPE.decode(data[: MAX_ENVELOPE_BYTES + 1])
+        except _UNREADABLE:
+            _refuse_envelope(data)
+        if (
+            len(data) > MAX_ENVELOPE_BYTES
+            or wire.payload_type != PAYLOAD_TYPE
+            or len(wire.signatures) > MAX_SIGNATURES
+            or _JSON.encode(wire) + b"\n" != data
+        ):
+            _refuse_envelope(data)
+        # Encoding gave the same bytes again, which shows that they are in their one form.
+        payload = wire.payload
         signature = cls(
-            Statement.decode(_decode_base64(wire.payload)),
-            tuple(EnvelopeSignature(one.keyid, _decode_base64(one.sig)) for one in wire.signatures),
+            Statement.decode(payload),
+            tuple([EnvelopeSignature(one.keyid, one.sig) for one in wire.signatures]),
         )
-        if signature.encode() != data:
-            raise _not_canonical("envelope")
-        return signature
+        return signature, pre_authentication_encoding(PAYLOAD_TYPE, payload)
 
     def encode(self) -> bytes:
         """Return the content of the ``.sig`` file."""
-        envelope = _WireEnvelope(
-            _encode_base64(self.statement.encode()),
-            PAYLOAD_TYPE,
-            [_WireSignature(one.key_id, _encode_base64(one.signature)) for one in self.signatures],
-        )
-        return msgspec.json.encode(envelope) + b"\n"
+        return _encode_envelope(self.statement.encode(), self.signatures)
 
-    def verify_with(self, key: PublicKey) -> None:
-        """Accept the statement as signed by a key, or raise.
+    def items(self, keys: Iterable[PublicKey]) -> list[SignedItem]:
+        """Return for each key what `verify` takes: the key, the signed bytes, its signature.
 
         Raises:
-            InvalidSignature: With code ``signature.invalid`` when no signature names the key, or
+            InvalidSignature: With code ``signature.invalid`` when no signature names the key.
+        """
+        made = {item.key_id: item.signature for item in self.signatures}
+        message = self.signed_bytes
+        found: list[SignedItem] = []
+        for key in keys:
+            if key.key_id not in made:
+                raise InvalidSignature(
+                    f"no signature names the key {key.key_id}, only {', '.join(self.key_ids)}",
+                    hint="sign the file with that key: `pluginapi sign FILE --key KEY`",
+                )
+            found.append((key, message, made[key.key_id]))
+        return found
+
+    def verify_with(self, *keys: PublicKey) -> None:
+        """Accept the statement as signed by every one of the keys, or raise.
+
+        Raises:
+            InvalidSignature: With code ``signature.invalid`` when no signature names a key, or
                 the one that does does not verify.
         """
-        for item in self.signatures:
-            if item.key_id == key.key_id:
-                return verify(key, self.signed_bytes, item.signature)
-        raise InvalidSignature(
-            f"no signature names the key {key.key_id}, only {', '.join(self.key_ids)}",
-            hint="sign the file with that key: `pluginapi sign FILE --key KEY`",
-        )
+        items = self.items(keys)
+        require_valid(items, verify_batch(items))
 
     def verify_with_keys(self, keys: Iterable[PublicKey]) -> tuple[PublicKey, ...]:
         """Return the keys that signed, after verifying every signature that names one of them.
@@ -295,9 +330,24 @@ class PluginSignature:
                 f"no signature names one of the given keys, only {', '.join(self.key_ids)}",
                 hint="sign the file with one of them: `pluginapi sign FILE --key KEY`",
             )
-        for key in named:
-            self.verify_with(key)
+        self.verify_with(*named)
         return named
+
+
+def require_valid(items: Iterable[SignedItem], accepted: Iterable[bool]) -> None:
+    """Raise for the first of some signatures that `verify_batch` did not accept.
+
+    Raises:
+        InvalidSignature: With code ``signature.invalid`` and the reason that `verify` gives.
+    """
+    for (key, message, signature), is_accepted in zip(items, accepted, strict=True):
+        if not is_accepted:
+            verify(key, message, signature)
+            # Both follow one rule. If they ever differ, the refusal counts.
+            raise InvalidSignature(
+                "the signature does not verify: it was refused among others and accepted alone",
+                hint="report this as a security problem of pluginapi, with the file and its .sig",
+            )
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -352,28 +402,60 @@ def countersign(envelope: bytes, key: SigningKeyPair) -> bytes:
     return PluginSignature(signature.statement, (*signature.signatures, made)).encode()
 
 
-def _decode_json(data: bytes, kind: type[_T], what: str) -> _T:
+_ENVELOPE: Final = msgspec.json.Decoder(_WireEnvelope)
+_LOOSE_ENVELOPE: Final = msgspec.json.Decoder(_LooseEnvelope)
+_STATEMENT: Final = msgspec.json.Decoder(_WireStatement)
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def _decode_json(data: bytes, decoder: msgspec.json.Decoder[_T], what: str) -> _T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as err:
+        return decoder.decode(data)
+    except _UNREADABLE as err:
         raise _malformed(f"its {what} cannot be read: {err}") from err
+
+
+def _encode_envelope(payload: bytes, signatures: Iterable[EnvelopeSignature]) -> bytes:
+    envelope = _WireEnvelope(
+        payload,
+        PAYLOAD_TYPE,
+        [_WireSignature(one.key_id, one.signature) for one in signatures],
+    )
+    return _JSON.encode(envelope) + b"\n"
+
+
+def _refuse_envelope(data: bytes) -> NoReturn:
+    """Say what is wrong with an envelope that is not in its one form."""
+    if len(data) > MAX_ENVELOPE_BYTES:
+        raise InvalidSignature(
+            f"the signature file has more than {MAX_ENVELOPE_BYTES} bytes",
+            code="signature.too_large",
+            hint=_SIGN_AGAIN,
+        )
+    wire = _decode_json(data, _LOOSE_ENVELOPE, "envelope")
+    if wire.payload_type != PAYLOAD_TYPE:
+        raise _malformed("its payload is of another type")
+    if len(wire.signatures) > MAX_SIGNATURES:
+        raise _malformed(f"it has more than {MAX_SIGNATURES} signatures")
+    # What can be read of it is looked at first: that its form is another says least.
+    PluginSignature(
+        Statement.decode(_decode_base64(wire.payload)),
+        tuple([EnvelopeSignature(one.keyid, _decode_base64(one.sig)) for one in wire.signatures]),
+    )
+    raise _not_canonical("envelope")
 
 
 def _decode_base64(text: str) -> bytes:
     try:
-        return base64.b64decode(text.encode("ascii"), validate=True)
+        return binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as err:
         raise _malformed("a part of it is not base64") from err
-
-
-def _encode_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
 
 
 def _check_text(what: str, text: str, limit: int, *, also: str = "") -> None:
     if not 0 < len(text) <= limit:
         raise _malformed(f"its {what} has {len(text)} characters, not 1 to {limit}")
-    if not all(char.isprintable() or char in also for char in text):
+    if not text.isprintable() and not all(char.isprintable() or char in also for char in text):
         raise _malformed(f"its {what} holds a control character")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +34,7 @@ class CheckOutcome(Enum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, gc=False):
     """One check of a verdict.
 
     Attributes:
@@ -65,8 +63,7 @@ class Check:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Say whether a plugin may be loaded and why.
 
     Attributes:
@@ -120,7 +117,7 @@ class Verdict:
         verify, a `SecurityError` when the policy itself refuses, and an `UntrustedPlugin` for
         everything else that is missing or revoked.
         """
-        failure = self.first_failure
+        failure = None if self.allowed else self.first_failure
         if failure is None:
             return None
         code = failure.code or "security.refused"

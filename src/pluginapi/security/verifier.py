@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pluginapi.errors import TrustListError, UntrustedPlugin
 from pluginapi.manifest import PluginManifest
-from pluginapi.security.checks import Facts, VerifiableFile, judge
+from pluginapi.security.checks import Facts, Judging, VerifiableFile
+from pluginapi.security.ed25519 import verify
 from pluginapi.security.hashing import hash_file
 from pluginapi.security.keys import PublicKey
 from pluginapi.security.policy import SecurityPolicy
@@ -17,7 +18,6 @@ from pluginapi.security.trust_entries import TrustedPluginEntry, TrustLevel
 from pluginapi.security.trust_key import TrustKey
 from pluginapi.security.trust_list import TrustList
 from pluginapi.security.verdict import Verdict
-from pluginapi.security.verify import verify
 
 __all__ = ["PluginSecurity"]
 
@@ -76,7 +76,32 @@ class PluginSecurity:
         Raises:
             TrustListError: When the trust list cannot be read, so that no verdict is possible.
         """
-        return judge(file, manifest, self._facts())
+        return self.verify_many([(file, manifest)])[0]
+
+    def verify_many(
+        self, plugins: Iterable[tuple[VerifiableFile, PluginManifest]]
+    ) -> list[Verdict]:
+        """Judge many plugin files, verifying all of their signatures in one batch.
+
+        Each verdict is the one that `verify` returns for that file alone.
+
+        Raises:
+            TrustListError: When the trust list cannot be read, so that no verdict is possible.
+        """
+        judging = self.judging()
+        for file, manifest in plugins:
+            judging.add(file, manifest)
+        return judging.verdicts()
+
+    def judging(self) -> Judging:
+        """Return what `verify_many` is made of, for files that come one after the other.
+
+        The facts are those of this moment: the trust list is not looked at again.
+
+        Raises:
+            TrustListError: When the trust list cannot be read, so that no verdict is possible.
+        """
+        return Judging(self._facts())
 
     def require(self, file: VerifiableFile, manifest: PluginManifest) -> Verdict:
         """Judge a plugin file and return the verdict if it may be loaded.
@@ -250,14 +275,15 @@ class PluginSecurity:
         def change(current: TrustList) -> None:
             for key in keys:
                 current.add_key(key, note=note)
-            facts = self._gather(current)
+            judging = Judging(self._gather(current), before_listing=True)
             for file, manifest in plugins:
-                verdict = judge(file, manifest, facts, before_listing=True)
+                judging.add(file, manifest)
+            for verdict in judging.verdicts():
                 verdict.raise_if_refused()
                 entry = TrustedPluginEntry(
-                    hash=file.sha3_512,
-                    name=manifest.name,
-                    version=str(manifest.version),
+                    hash=verdict.sha3_512,
+                    name=verdict.plugin,
+                    version=verdict.version,
                     key_id=verdict.key_ids[0],
                     note=note,
                 )

@@ -74,10 +74,75 @@ static int allowed(const pa_host *host, pa_phase phase) {
     return 0;
 }
 
-/* Get the right to call the plugin, waiting for calls that tolerate no other beside them. */
-static pa_status enter(pa_host *host, pa_phase phase, pa_call *call) {
-    const int thread_safe = (host->plugin.flags & PA_F_THREAD_SAFE) != 0;
-    const int alone = phase != PA_PHASE_HANDLE || !thread_safe;
+/* The gate: handlers pass it with one atomic operation each way. Whoever takes the lock closes it
+ * and leaves a mark that it is wanted closed; who finds the mark when leaving goes by the lock. */
+
+static uint64_t inside(const pa_host *host) {
+    return atomic_load(&host->gate) & PA_GATE_INSIDE;
+}
+
+static int is_thread_safe(const pa_host *host) {
+    return (host->plugin.flags & PA_F_THREAD_SAFE) != 0;
+}
+
+/* The lock is held. */
+static void close_gate(pa_host *host) {
+    atomic_fetch_or(&host->gate, PA_GATE_WANTED);
+    atomic_fetch_and(&host->gate, ~PA_GATE_OPEN);
+}
+
+/* Open it if handlers may pass; else who leaves last does. The lock is held. */
+static void open_gate(pa_host *host) {
+    if (host->state == PA_STATE_ACTIVE && !host->alone && host->waiting == 0 &&
+        (is_thread_safe(host) || (host->running == 0 && inside(host) == 0))) {
+        atomic_fetch_and(&host->gate, ~PA_GATE_WANTED);
+        atomic_fetch_or(&host->gate, PA_GATE_OPEN);
+    }
+}
+
+/* Come in without the lock, if that is possible at once. */
+static int pass_gate(pa_host *host) {
+    uint64_t seen = PA_GATE_OPEN;
+    if (!is_thread_safe(host)) {
+        /* Alone: whoever comes next finds it closed. */
+        return atomic_compare_exchange_strong(&host->gate, &seen, 1);
+    }
+    seen = atomic_load_explicit(&host->gate, memory_order_relaxed);
+    while (seen & PA_GATE_OPEN) {
+        if (atomic_compare_exchange_weak(&host->gate, &seen, seen + 1)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Leave, having come in without the lock. */
+static void leave_gate(pa_host *host) {
+    uint64_t seen = 1;
+    if (is_thread_safe(host)) {
+        if (!(atomic_fetch_sub(&host->gate, 1) & PA_GATE_WANTED)) {
+            return;
+        }
+        pthread_mutex_lock(&host->lock);
+    } else {
+        if (atomic_compare_exchange_strong(&host->gate, &seen, PA_GATE_OPEN)) {
+            return;
+        }
+        pthread_mutex_lock(&host->lock);
+        atomic_fetch_sub(&host->gate, 1);
+    }
+    if (host->waiting > 0) {
+        pthread_cond_broadcast(&host->changed);
+    } else {
+        open_gate(host);
+    }
+    pthread_mutex_unlock(&host->lock);
+}
+
+/* Get the right to call the plugin, waiting for calls that tolerate no other beside them. With
+ * `busy`, which is where to say so, give up instead of waiting. */
+static pa_status enter(pa_host *host, pa_phase phase, pa_call *call, int *busy) {
+    const int alone = phase != PA_PHASE_HANDLE || !is_thread_safe(host);
     int possible;
     pa_state state;
 
@@ -88,15 +153,23 @@ static pa_status enter(pa_host *host, pa_phase phase, pa_call *call) {
                       phase_names[phase]);
     }
     pthread_mutex_lock(&host->lock);
+    close_gate(host);
     possible = allowed(host, phase);
     if (possible && phase == PA_PHASE_SHUTDOWN) {
         host->state = PA_STATE_STOPPING;
     }
-    if (possible && phase == PA_PHASE_DESTROY && host->running > 0) {
+    if (possible && phase == PA_PHASE_DESTROY && (host->running > 0 || inside(host) > 0)) {
+        open_gate(host);
         pthread_mutex_unlock(&host->lock);
         return refuse(call, PA_ERR_STATE, "destroy was refused: a call of the plugin is running");
     }
-    while (possible && (host->alone || (alone && host->running > 0))) {
+    while (possible && (host->alone || (alone && (host->running > 0 || inside(host) > 0)))) {
+        if (busy != NULL) {
+            open_gate(host);
+            pthread_mutex_unlock(&host->lock);
+            *busy = 1;
+            return PA_ERR_AGAIN;
+        }
         host->waiting++;
         pthread_cond_wait(&host->changed, &host->lock);
         host->waiting--;
@@ -108,6 +181,8 @@ static pa_status enter(pa_host *host, pa_phase phase, pa_call *call) {
         host->running++;
         host->alone = alone;
         host->phase = phase;
+    } else {
+        open_gate(host);
     }
     pthread_mutex_unlock(&host->lock);
     if (!possible) {
@@ -130,6 +205,8 @@ static void leave(pa_host *host, pa_call *call, int next) {
     }
     if (host->waiting > 0) {
         pthread_cond_broadcast(&host->changed);
+    } else {
+        open_gate(host);
     }
     pthread_mutex_unlock(&host->lock);
 }
@@ -250,7 +327,7 @@ static pa_status inspect(pa_host *host, const pa_plugin *found, pa_str name, pa_
 pa_status pa_host_create(pa_host *host, pa_create_fn create, pa_bytes config, pa_str name,
                          pa_str version, pa_call *call) {
     const pa_plugin *found = NULL;
-    pa_status status = enter(host, PA_PHASE_CREATE, call);
+    pa_status status = enter(host, PA_PHASE_CREATE, call, NULL);
     if (status != PA_OK) {
         return status;
     }
@@ -269,7 +346,7 @@ pa_status pa_host_create(pa_host *host, pa_create_fn create, pa_bytes config, pa
 }
 
 pa_status pa_host_init(pa_host *host, pa_call *call) {
-    pa_status status = enter(host, PA_PHASE_INIT, call);
+    pa_status status = enter(host, PA_PHASE_INIT, call, NULL);
     if (status != PA_OK) {
         return status;
     }
@@ -279,7 +356,7 @@ pa_status pa_host_init(pa_host *host, pa_call *call) {
 }
 
 pa_status pa_host_register_hooks(pa_host *host, pa_call *call) {
-    pa_status status = enter(host, PA_PHASE_REGISTER, call);
+    pa_status status = enter(host, PA_PHASE_REGISTER, call, NULL);
     if (status != PA_OK) {
         return status;
     }
@@ -291,7 +368,7 @@ pa_status pa_host_register_hooks(pa_host *host, pa_call *call) {
 }
 
 pa_status pa_host_shutdown(pa_host *host, pa_call *call) {
-    pa_status status = enter(host, PA_PHASE_SHUTDOWN, call);
+    pa_status status = enter(host, PA_PHASE_SHUTDOWN, call, NULL);
     if (status != PA_OK) {
         return status;
     }
@@ -300,9 +377,19 @@ pa_status pa_host_shutdown(pa_host *host, pa_call *call) {
     return status;
 }
 
-pa_status pa_host_handle(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
-                         pa_call *call) {
-    pa_status status = enter(host, PA_PHASE_HANDLE, call);
+static pa_status handle(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
+                        pa_call *call, int *busy) {
+    pa_status status;
+    if (pass_gate(host)) {
+        begin(call, host);
+        call->outer = innermost;
+        innermost = call;
+        status = settle(call, fn(user, hook, in, &call->out), PA_STOP);
+        innermost = call->outer;
+        leave_gate(host);
+        return status;
+    }
+    status = enter(host, PA_PHASE_HANDLE, call, busy);
     if (status != PA_OK) {
         return status;
     }
@@ -311,8 +398,20 @@ pa_status pa_host_handle(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, 
     return status;
 }
 
+pa_status pa_host_handle(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
+                         pa_call *call) {
+    return handle(host, fn, user, hook, in, call, NULL);
+}
+
+int pa_host_handle_now(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
+                       pa_call *call) {
+    int busy = 0;
+    handle(host, fn, user, hook, in, call, &busy);
+    return !busy;
+}
+
 pa_status pa_host_destroy(pa_host *host, pa_call *call) {
-    const pa_status status = enter(host, PA_PHASE_DESTROY, call);
+    const pa_status status = enter(host, PA_PHASE_DESTROY, call, NULL);
     uint64_t left;
     if (status != PA_OK) {
         return status;
@@ -351,7 +450,7 @@ pa_state pa_host_state(pa_host *host) {
 uint32_t pa_host_running(pa_host *host) {
     uint32_t running;
     pthread_mutex_lock(&host->lock);
-    running = host->running;
+    running = host->running + (uint32_t)inside(host);
     pthread_mutex_unlock(&host->lock);
     return running;
 }

@@ -26,6 +26,8 @@ typedef struct pa_embedder {
     pa_status (*context_has)(void *user, pa_str key);
     pa_status (*register_hook)(void *user, pa_str hook, uint32_t priority, pa_hook_fn fn,
                                void *fn_user);
+    pa_status (*service_call)(void *user, pa_str service, pa_str method, pa_bytes arguments,
+                              pa_out *result);
 } pa_embedder;
 
 typedef enum pa_state {
@@ -87,6 +89,11 @@ pa_status pa_host_shutdown(pa_host *host, pa_call *call);
 /* Call a hook handler of the plugin: PA_OK, PA_STOP or an error. */
 pa_status pa_host_handle(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
                          pa_call *call);
+
+/* As pa_host_handle, but when it would have to wait for another call, return 0 at once; nothing
+ * has happened then. For an embedder that holds a lock which that other call may need. */
+int pa_host_handle_now(pa_host *host, pa_hook_fn fn, void *user, pa_str hook, pa_bytes in,
+                       pa_call *call);
 
 /* Call the plugin's destroy and release what it still holds of its heap. Does not wait: while a
  * call is running, or before shutdown of an initialised plugin, it gives PA_ERR_STATE. */

@@ -109,22 +109,17 @@ static pa_call *context_call(pa_host *host) {
     return state == PA_STATE_GONE ? NULL : call;
 }
 
-static pa_status PA_CALL context_get(pa_host *host, pa_str key, pa_bytes *value) {
-    pa_call *const call = context_call(host);
-    pa_out *lent;
-    pa_status status;
-    if (call == NULL) {
-        return PA_ERR_STATE;
+/* Make a sink for bytes that the plugin borrows until the call returns; NULL without memory. */
+static pa_out *lending(const pa_host *host, const pa_call *call) {
+    pa_out *const lent = malloc(sizeof *lent);
+    if (lent != NULL) {
+        pa_sink_open(lent, host->out_limit - call->borrowed_bytes);
     }
-    if (value == NULL || !is_name(key)) {
-        return PA_ERR_BAD_ARG;
-    }
-    lent = malloc(sizeof *lent);
-    if (lent == NULL) {
-        return PA_ERR_LIMIT;
-    }
-    pa_sink_open(lent, host->out_limit - call->borrowed_bytes);
-    status = host->embedder.context_get(host->embedder.user, key, lent);
+    return lent;
+}
+
+/* Lend what was written into the sink, or release it when that failed. */
+static pa_status lend(pa_call *call, pa_out *lent, pa_status status, pa_bytes *value) {
     if (lent->overflowed) {
         status = PA_ERR_LIMIT;
     }
@@ -138,6 +133,22 @@ static pa_status PA_CALL context_get(pa_host *host, pa_str key, pa_bytes *value)
     call->borrowed_bytes += lent->len;
     *value = pa_bytes_make(lent->data, lent->len);
     return PA_OK;
+}
+
+static pa_status PA_CALL context_get(pa_host *host, pa_str key, pa_bytes *value) {
+    pa_call *const call = context_call(host);
+    pa_out *lent;
+    if (call == NULL) {
+        return PA_ERR_STATE;
+    }
+    if (value == NULL || !is_name(key)) {
+        return PA_ERR_BAD_ARG;
+    }
+    lent = lending(host, call);
+    if (lent == NULL) {
+        return PA_ERR_LIMIT;
+    }
+    return lend(call, lent, host->embedder.context_get(host->embedder.user, key, lent), value);
 }
 
 static pa_status PA_CALL context_set(pa_host *host, pa_str key, pa_bytes value) {
@@ -163,6 +174,33 @@ static pa_status PA_CALL context_has(pa_host *host, pa_str key) {
     return host->embedder.context_has(host->embedder.user, key);
 }
 
+static pa_status PA_CALL services_call(pa_host *host, pa_str service, pa_str method,
+                                       pa_bytes arguments, pa_bytes *result) {
+    static const uint8_t none[] = {0x80}; /* an empty map */
+    pa_call *const call = context_call(host);
+    pa_out *lent;
+    if (call == NULL) {
+        return PA_ERR_STATE;
+    }
+    if (result == NULL || !is_name(service) || !is_name(method) ||
+        !well_formed(arguments.ptr, arguments.len)) {
+        return PA_ERR_BAD_ARG;
+    }
+    if (arguments.len > host->out_limit) {
+        return PA_ERR_LIMIT;
+    }
+    if (arguments.len == 0) {
+        arguments = pa_bytes_make(none, sizeof none);
+    }
+    lent = lending(host, call);
+    if (lent == NULL) {
+        return PA_ERR_LIMIT;
+    }
+    return lend(call, lent,
+                host->embedder.service_call(host->embedder.user, service, method, arguments, lent),
+                result);
+}
+
 static pa_status PA_CALL register_hook(pa_host *host, pa_str hook, uint32_t priority, pa_hook_fn fn,
                                        void *user) {
     int registering;
@@ -184,6 +222,8 @@ static pa_status PA_CALL register_hook(pa_host *host, pa_str hook, uint32_t prio
 static const pa_context_1 context_interface = {sizeof(pa_context_1), 0, context_get, context_set,
                                                context_has};
 
+static const pa_services_1 services_interface = {sizeof(pa_services_1), 0, services_call};
+
 static const pa_hooks_1 hooks_interface = {sizeof(pa_hooks_1), 0, register_hook};
 
 static const void *PA_CALL service_get_interface(pa_host *host, pa_str id) {
@@ -191,7 +231,8 @@ static const void *PA_CALL service_get_interface(pa_host *host, pa_str id) {
         pa_str id;
         const void *interface;
     } known[] = {{PA_STR_INIT(PA_CONTEXT_1), &context_interface},
-                 {PA_STR_INIT(PA_HOOKS_1), &hooks_interface}};
+                 {PA_STR_INIT(PA_HOOKS_1), &hooks_interface},
+                 {PA_STR_INIT(PA_SERVICES_1), &services_interface}};
     size_t i;
     (void)host;
     for (i = 0; i < sizeof known / sizeof known[0]; i++) {

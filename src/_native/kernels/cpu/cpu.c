@@ -14,15 +14,16 @@ static const char *const LEVEL_NAMES[PA_CPU_LEVELS] = {"portable", "bmi2", "avx2
 
 /* In the order of the bits PA_CPU_BMI1 and up. */
 static const char *const FEATURE_NAMES[] = {"bmi1",     "bmi2",     "adx",      "avx2",      "avx512f",
-                                            "avx512dq", "avx512bw", "avx512vl", "avx512ifma"};
+                                            "avx512dq", "avx512bw", "avx512vl", "avx512ifma",
+                                            "fma",      "emulated"};
 
 static const uint32_t LEVEL_NEEDS[PA_CPU_LEVELS] = {
     0,
     PA_CPU_BMI1 | PA_CPU_BMI2,
-    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2,
-    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2 | PA_CPU_AVX512F | PA_CPU_AVX512DQ | PA_CPU_AVX512BW |
+    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2 | PA_CPU_FMA,
+    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2 | PA_CPU_FMA | PA_CPU_AVX512F | PA_CPU_AVX512DQ | PA_CPU_AVX512BW |
         PA_CPU_AVX512VL,
-    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2 | PA_CPU_AVX512F | PA_CPU_AVX512DQ | PA_CPU_AVX512BW |
+    PA_CPU_BMI1 | PA_CPU_BMI2 | PA_CPU_AVX2 | PA_CPU_FMA | PA_CPU_AVX512F | PA_CPU_AVX512DQ | PA_CPU_AVX512BW |
         PA_CPU_AVX512VL | PA_CPU_AVX512IFMA,
 };
 
@@ -60,6 +61,7 @@ static uint32_t saved_state(void) {
 }
 
 /* Bits of cpuid(1).ecx and of XCR0: Intel SDM volume 1, 13.3 and 14.3. */
+#define LEAF1_ECX_FMA (UINT32_C(1) << 12)
 #define LEAF1_ECX_OSXSAVE (UINT32_C(1) << 27)
 #define LEAF1_ECX_AVX (UINT32_C(1) << 28)
 #define XCR0_YMM UINT32_C(0x06)
@@ -67,8 +69,8 @@ static uint32_t saved_state(void) {
 
 typedef struct feature_bit {
     uint32_t feature;
-    unsigned ebx_bit;       /* of cpuid(7, 0) */
-    uint32_t needs_state;   /* bits of XCR0 */
+    unsigned ebx_bit;     /* of cpuid(7, 0) */
+    uint32_t needs_state; /* bits of XCR0 */
 } feature_bit;
 
 static const feature_bit FEATURE_BITS[] = {
@@ -83,18 +85,27 @@ static const feature_bit FEATURE_BITS[] = {
     {PA_CPU_AVX512IFMA, 21, XCR0_ZMM},
 };
 
+#ifdef PA_CPU_EMULATED
+#define EMULATED_FEATURES (LEVEL_NEEDS[PA_CPU_LEVELS - 1] | PA_CPU_INTRINSICS_EMULATED)
+#else
+#define EMULATED_FEATURES 0
+#endif
+
 uint32_t pa_cpu_features(void) {
-    uint32_t found = 0;
+    uint32_t found = EMULATED_FEATURES;
     uint32_t state = 0;
     uint32_t ecx, ebx;
     size_t i;
     if (cpuid(0, 0).eax < 7) {
-        return 0;
+        return found;
     }
     ecx = cpuid(1, 0).ecx;
     ebx = cpuid(7, 0).ebx;
     if ((ecx & LEAF1_ECX_OSXSAVE) != 0 && (ecx & LEAF1_ECX_AVX) != 0) {
         state = saved_state();
+    }
+    if ((ecx & LEAF1_ECX_FMA) != 0 && (state & XCR0_YMM) == XCR0_YMM) {
+        found |= PA_CPU_FMA;
     }
     for (i = 0; i < sizeof FEATURE_BITS / sizeof FEATURE_BITS[0]; i++) {
         const feature_bit *const bit = &FEATURE_BITS[i];

@@ -13,17 +13,24 @@
 #define PA_CPU_X86_64 0
 #endif
 
-/* Compile one function for more than the baseline. MSVC needs no such permission. */
-#if defined(__GNUC__) || defined(__clang__)
+/* Compile one function for more than the baseline. MSVC needs no such permission. With
+ * PA_CPU_EMULATED, a build of the tests, intrinsics are functions in standard C and nothing may be
+ * compiled for more than the baseline: see tests/native_harness/emulation. */
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(PA_CPU_EMULATED)
 #define PA_CPU_TARGET(isa) __attribute__((target(isa)))
+#define PA_CPU_ALWAYS_INLINE __attribute__((always_inline))
+#elif defined(_MSC_VER)
+#define PA_CPU_TARGET(isa)
+#define PA_CPU_ALWAYS_INLINE __forceinline
 #else
 #define PA_CPU_TARGET(isa)
+#define PA_CPU_ALWAYS_INLINE
 #endif
 #define PA_CPU_TARGET_BMI2 PA_CPU_TARGET("bmi,bmi2")
-#define PA_CPU_TARGET_AVX2 PA_CPU_TARGET("bmi,bmi2,avx2")
-#define PA_CPU_TARGET_AVX512VL PA_CPU_TARGET("bmi,bmi2,avx2,avx512f,avx512vl,avx512bw,avx512dq")
+#define PA_CPU_TARGET_AVX2 PA_CPU_TARGET("bmi,bmi2,avx2,fma")
+#define PA_CPU_TARGET_AVX512VL PA_CPU_TARGET("bmi,bmi2,avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")
 #define PA_CPU_TARGET_AVX512IFMA \
-    PA_CPU_TARGET("bmi,bmi2,avx2,avx512f,avx512vl,avx512bw,avx512dq,avx512ifma")
+    PA_CPU_TARGET("bmi,bmi2,avx2,fma,avx512f,avx512vl,avx512bw,avx512dq,avx512ifma")
 
 /* Single features, as a set of bits. A vector feature is set only when the operating system
  * saves its registers. */
@@ -36,19 +43,22 @@
 #define PA_CPU_AVX512BW UINT32_C(0x040)
 #define PA_CPU_AVX512VL UINT32_C(0x080)
 #define PA_CPU_AVX512IFMA UINT32_C(0x100)
+#define PA_CPU_FMA UINT32_C(0x200)
+#define PA_CPU_INTRINSICS_EMULATED UINT32_C(0x400) /* no processor has it: PA_CPU_EMULATED */
 
 /* Levels, each including those before it. Kernels are chosen by level, never by single features,
  * so that each path that exists can be selected and tested on a machine that has more. */
 typedef enum pa_cpu_level {
     PA_CPU_LEVEL_PORTABLE = 0,   /* standard C alone */
     PA_CPU_LEVEL_BMI2 = 1,       /* BMI1 and BMI2 */
-    PA_CPU_LEVEL_AVX2 = 2,       /* and AVX2 */
+    PA_CPU_LEVEL_AVX2 = 2,       /* and AVX2 and FMA */
     PA_CPU_LEVEL_AVX512VL = 3,   /* and AVX-512 F, DQ, BW and VL */
     PA_CPU_LEVEL_AVX512IFMA = 4, /* and AVX-512 IFMA */
     PA_CPU_LEVELS = 5
 } pa_cpu_level;
 
-/* Return the features that may be used; 0 on other architectures. */
+/* Return the features that may be used; 0 on other architectures. A build with emulated intrinsics
+ * has those of every level besides. */
 uint32_t pa_cpu_features(void);
 
 /* Return the highest level whose features are all in the set. */

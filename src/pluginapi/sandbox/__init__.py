@@ -1,0 +1,1 @@
+"""Confine what plugins may touch (Linux): each layer in a module of its own."""

@@ -1,0 +1,195 @@
+"""Processes that hold namespaces open for plugins: made ahead, each used once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pluginapi.errors import PluginError
+from pluginapi.process.nursery import Refusal
+from pluginapi.sandbox.memory_files import memory_file
+from pluginapi.sandbox.plan import Plan, step_failed
+
+if TYPE_CHECKING:
+    from pluginapi.process.nursery import Nursery
+    from pluginapi.process.supervisor import Supervisor
+
+__all__ = ["Cell", "CellPool", "CellSpec"]
+
+_REFILL_DELAY: Final = 0.02
+
+_log = logging.getLogger("pluginapi.sandbox")
+
+
+@dataclass(frozen=True, slots=True)
+class CellSpec:
+    """What a cell holds.
+
+    Attributes:
+        namespaces: CLONE_NEW*.
+        plan: What it gives up, as bytes.
+        uid: The user and group that its user namespace maps, 0 without one.
+    """
+
+    namespaces: int
+    plan: bytes
+    uid: int = 0
+
+
+class Cell:
+    """A process that holds namespaces open; its end is that of all processes in its PID namespace.
+
+    It ends with the host too, however that ends. Thread-safe.
+    """
+
+    def __init__(self, pidfd: int, keep: int) -> None:
+        self.pidfd = pidfd
+        self._keep = keep
+        self._lock = threading.Lock()
+
+    def kill(self) -> None:
+        """End it and all in it, now."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if self.pidfd >= 0:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End it and let go of it; idempotent."""
+        self.kill()
+        with self._lock:
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+                os.close(self._keep)
+                self.pidfd = self._keep = -1
+
+    def abandon(self) -> None:
+        """Let go of it in a process that was forked from the host; takes no lock."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            os.close(self._keep)
+            self.pidfd = self._keep = -1
+
+
+class CellPool:
+    """Make cells, and keep some of each kind that was asked for ready. Thread-safe.
+
+    Making one takes most of the time of a confined start, and nearly all of it for its network
+    namespace. Those that a user namespace is part of are made when they are asked for.
+
+    Args:
+        nursery: Makes them.
+        supervisor: Says when it is time to make more.
+        size: How many of each kind are kept.
+    """
+
+    def __init__(
+        self, nursery: Callable[[], Nursery], supervisor: Supervisor, size: int = 2
+    ) -> None:
+        self._nursery = nursery
+        self._supervisor = supervisor
+        self._size = size
+        self._lock = threading.Lock()
+        self._ready: dict[CellSpec, list[Cell]] = {}
+        self._refilling = False
+        self._refiller: threading.Thread | None = None
+        self._closed = False
+
+    def take(self, spec: CellSpec, plan: Plan) -> Cell:
+        """Return a cell, which is the caller's.
+
+        Args:
+            spec: What it holds.
+            plan: Its plan, for messages.
+
+        Raises:
+            SandboxError: With code ``sandbox.step``, naming what failed.
+        """
+        with self._lock:
+            ready = self._ready.setdefault(spec, []) if not spec.uid else []
+            cell = ready.pop() if ready else None
+            refill = not spec.uid and not self._refilling and not self._closed
+            self._refilling = self._refilling or refill
+        if refill:
+            # Not now: whoever took this one needs the processor.
+            self._supervisor.call_later(_REFILL_DELAY, self._begin_refill)
+        return self._make(spec, plan) if cell is None else cell
+
+    def fill(self) -> None:
+        """Make those that are missing, now."""
+        while True:
+            with self._lock:
+                missing = [
+                    spec
+                    for spec, ready in self._ready.items()
+                    if len(ready) < self._size and not self._closed
+                ]
+            if not missing:
+                return
+            cell = self._make(missing[0], None)
+            with self._lock:
+                kept = not self._closed
+                if kept:
+                    self._ready[missing[0]].append(cell)
+            if not kept:
+                cell.close()
+
+    def close(self) -> None:
+        """End those that nobody has taken; idempotent. Waits for one that is being made."""
+        with self._lock:
+            self._closed = True
+            refiller = self._refiller
+        if refiller is not None and refiller is not threading.current_thread():
+            refiller.join()
+        with self._lock:
+            cells = [cell for ready in self._ready.values() for cell in ready]
+            self._ready.clear()
+        for cell in cells:
+            cell.close()
+
+    def abandon(self) -> None:
+        """Let go of them in a process that was forked from the host."""
+        self._closed = True
+        for ready in self._ready.values():
+            for cell in ready:
+                cell.abandon()
+        self._ready = {}
+
+    def _begin_refill(self) -> None:
+        thread = threading.Thread(target=self._refill, name="pluginapi-cells", daemon=True)
+        with self._lock:
+            if self._closed:
+                return
+            thread.start()
+            self._refiller = thread
+
+    def _refill(self) -> None:
+        try:
+            self.fill()
+        except PluginError as err:
+            if not self._closed:
+                _log.warning("no namespaces could be made ahead: %s", err)
+        finally:
+            self._refilling = False
+
+    def _make(self, spec: CellSpec, plan: Plan | None) -> Cell:
+        waits, keep = os.pipe2(os.O_CLOEXEC)
+        try:
+            with memory_file("cell", spec.plan) as plan_fd:
+                pidfd = self._nursery().make_cell(
+                    spec.namespaces, (spec.uid, spec.uid), (waits, plan_fd)
+                )
+        except Refusal as err:
+            os.close(keep)
+            raise step_failed(plan, err.step, err.call, err.errno) from err
+        except BaseException:
+            os.close(keep)
+            raise
+        finally:
+            os.close(waits)
+        return Cell(pidfd, keep)

@@ -1,0 +1,83 @@
+"""Filters of system calls for the time until a program has started, and for what is no plugin."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Literal, TypeAlias
+
+from pluginapi.sandbox.seccomp import (
+    ALLOW,
+    KILL_PROCESS,
+    Condition,
+    Rule,
+    SeccompFilter,
+    SeccompMode,
+)
+
+__all__ = ["HOLDER_FILTER", "STRICT_WORKER_FILTER", "Program", "starting_filter"]
+
+Program: TypeAlias = Literal["python", "native", "command"]
+"""What is confined: a worker of either kind, or any program."""
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_WAITING: Final = _names(
+    """
+    read exit exit_group prctl fcntl dup2 dup3 close close_range write rt_sigreturn restart_syscall
+    """
+)
+_EXEC: Final = _names("execve execveat")
+# Programs start programs; a plugin, which has its host, does not.
+_CHILDREN: Final = _names("fork vfork wait4 waitid setpgid getpgid getpgrp rt_sigsuspend")
+# What starting a dynamically linked program takes, and the native worker until it has its plugin.
+_START: Final = _EXEC + _names(
+    """
+    openat read pread64 close fstat newfstatat statx access faccessat faccessat2 mmap munmap
+    mprotect brk arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom readlink
+    readlinkat futex recvmsg sendmsg recvfrom sendto poll ppoll rt_sigaction rt_sigprocmask fcntl
+    getpid gettid getuid geteuid getgid getegid ioctl lseek exit_group madvise write mremap prctl
+    seccomp sched_getaffinity sysinfo uname getcwd clock_gettime memfd_create ftruncate getsockopt
+    setsockopt eventfd2 socketpair exit
+    """
+)
+
+HOLDER_FILTER: Final = SeccompFilter((Rule(_WAITING, ALLOW),), default=KILL_PROCESS)
+"""For the init of a PID namespace, which waits and ends."""
+
+# <asm-generic/socket.h>
+_SOL_SOCKET: Final = 1
+_SO_RCVTIMEO: Final = 20
+STRICT_WORKER_FILTER: Final = SeccompMode.STRICT.filter("python").replacing(
+    Rule(
+        ("setsockopt",),
+        ALLOW,
+        (
+            Condition.eq(1, _SOL_SOCKET, width=32),
+            Condition.eq(2, _SO_RCVTIMEO, width=32),
+        ),
+    )
+)
+"""The strict filter, and how long the Python worker waits on its channel."""
+
+
+@cache
+def starting_filter(wanted: SeccompMode | SeccompFilter, program: Program) -> SeccompFilter:
+    """Return a filter under which a program can be started that gets another one, or keeps it.
+
+    A native worker locks itself further when its plugin is loaded. Any other program stays with
+    this one; it may start programs, and they have it too.
+
+    Args:
+        wanted: What the program is to have, once it runs.
+        program: What is started.
+    """
+    if not isinstance(wanted, SeccompMode):
+        return wanted.replacing(Rule(_START if program == "native" else _EXEC, ALLOW))
+    loads = wanted in (SeccompMode.STRICT, SeccompMode.BASIC)
+    base = (SeccompMode.MODERATE if loads else wanted).filter("python")
+    if program == "command":
+        return base.replacing(Rule(_EXEC + _CHILDREN, ALLOW))
+    return base.replacing(Rule((*_EXEC, "prctl", "seccomp"), ALLOW))

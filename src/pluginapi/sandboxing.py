@@ -1,0 +1,218 @@
+"""What ``[sandboxing]`` of `pluginapi.toml` says, and what it comes to for one plugin."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pluginapi.errors import SandboxConfigError
+
+if TYPE_CHECKING:
+    from pluginapi.config_reader import Table
+    from pluginapi.limits import ResourceLimits
+    from pluginapi.manifest import PluginManifest
+    from pluginapi.sandbox.cgroups import CgroupConfig
+    from pluginapi.sandbox.config import SandboxConfig
+
+__all__ = [
+    "CgroupsConfig",
+    "SandboxFilesConfig",
+    "SandboxNetworkConfig",
+    "SandboxingConfig",
+    "read_sandboxing",
+]
+
+_MODES: Final = ("strict", "minimal")
+_SECCOMP: Final = ("strict", "basic", "moderate", "permissive")
+_NETWORK: Final = ("isolated", "full")
+_MIB: Final = 1 << 20
+# What a worker takes besides what its plugin allocates; processes.md has the figures.
+_WORKER_BYTES: Final = 64 * _MIB
+_WORKER_THREADS: Final = 8
+_PERIOD_US: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupsConfig:
+    """Bound the control group of a sandboxed plugin: ``[sandboxing.cgroups]``.
+
+    Attributes:
+        enabled: Whether there is one. Where nobody may make control groups, set it to false.
+        memory_limit_mb: Memory in MiB, or None for the plugin's own heap limit and 64 MiB.
+        cpu_quota_percent: Share of one processor in percent, above 100 for several.
+        max_pids: Processes and threads, or None for the plugin's own thread limit and 8.
+    """
+
+    enabled: bool = True
+    memory_limit_mb: int | None = None
+    cpu_quota_percent: int = 100
+    max_pids: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxFilesConfig:
+    """Offer files of the host to plugins that ask for them: ``[sandboxing.filesystem]``.
+
+    Attributes:
+        read_only_paths: What may be read, and what is below it.
+        writable_paths: What may be written too.
+        tmp_bytes: Size of each plugin's own /tmp.
+    """
+
+    read_only_paths: tuple[str, ...] = ()
+    writable_paths: tuple[str, ...] = ()
+    tmp_bytes: int = 64 * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxNetworkConfig:
+    """Offer the network to plugins that ask for it: ``[sandboxing.network]``.
+
+    Attributes:
+        mode: ``isolated``, or ``full``: for plugins that ask for all of it.
+    """
+
+    mode: str = "isolated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxingConfig:
+    """Say how plugins are confined in processes of their own: ``[sandboxing]``.
+
+    Attributes:
+        enabled: Whether they are. Each layer must be had then, or the plugin does not start.
+        mode: ``strict`` (every layer), or ``minimal``: what there is where nobody may make
+            namespaces.
+        seccomp: The system calls that plugins may make: ``strict``, ``basic``, ``moderate`` or
+            ``permissive``.
+        cgroups: Bounds of the control group.
+        filesystem: What of the file system plugins may ask for.
+        network: What of the network they may ask for.
+    """
+
+    enabled: bool = False
+    mode: str = "strict"
+    seccomp: str = "moderate"
+    cgroups: CgroupsConfig = field(default_factory=CgroupsConfig)
+    filesystem: SandboxFilesConfig = field(default_factory=SandboxFilesConfig)
+    network: SandboxNetworkConfig = field(default_factory=SandboxNetworkConfig)
+
+    def for_plugin(self, manifest: PluginManifest, limits: ResourceLimits) -> SandboxConfig | None:
+        """Return what confines a plugin, or None when nothing is to.
+
+        Args:
+            manifest: What the plugin says that it needs.
+            limits: Its limits in force.
+
+        Raises:
+            SandboxError: With code ``sandbox.not_granted`` when it needs what is not offered.
+        """
+        if not self.enabled:
+            return None
+        from pluginapi.sandbox.config import (  # noqa: PLC0415 - hosts without a sandbox need none
+            FilesystemConfig,
+            NetworkConfig,
+            NetworkMode,
+            SandboxConfig,
+        )
+        from pluginapi.sandbox.grants import granted  # noqa: PLC0415
+        from pluginapi.sandbox.seccomp import SeccompMode  # noqa: PLC0415
+
+        files = FilesystemConfig(
+            read_only_paths=self.filesystem.read_only_paths,
+            writable_paths=self.filesystem.writable_paths,
+            tmp_size_bytes=self.filesystem.tmp_bytes,
+        )
+        seccomp = SeccompMode(self.seccomp)
+        if self.mode == "minimal":
+            offer = SandboxConfig.without_namespaces(filesystem=files, seccomp=seccomp)
+        else:
+            full = self.network.mode == "full"
+            offer = SandboxConfig(
+                seccomp=seccomp,
+                filesystem=files,
+                cgroup=self._cgroup(limits),
+                enable_network_namespace=not full,
+                network=NetworkConfig(mode=NetworkMode.FULL if full else NetworkMode.ISOLATED),
+            )
+        return granted(manifest.requirements, offer, manifest.name)
+
+    def _cgroup(self, limits: ResourceLimits) -> CgroupConfig | None:
+        from pluginapi.sandbox.cgroups import CgroupConfig  # noqa: PLC0415
+
+        bounds = self.cgroups
+        if not bounds.enabled:
+            return None
+        memory = (
+            limits.max_heap_bytes + _WORKER_BYTES
+            if bounds.memory_limit_mb is None
+            else bounds.memory_limit_mb * _MIB
+        )
+        return CgroupConfig(
+            memory_limit_bytes=memory,
+            cpu_quota_us=bounds.cpu_quota_percent * _PERIOD_US // 100,
+            cpu_period_us=_PERIOD_US,
+            pids_limit=limits.max_threads + _WORKER_THREADS
+            if bounds.max_pids is None
+            else bounds.max_pids,
+        )
+
+
+def read_sandboxing(table: Table) -> SandboxingConfig:
+    """Read ``[sandboxing]``.
+
+    Raises:
+        ConfigError: The message names the line and the key.
+    """
+    default = SandboxingConfig()
+    groups, files, network = (table.table(name) for name in ("cgroups", "filesystem", "network"))
+    config = SandboxingConfig(
+        enabled=table.boolean("enabled", default.enabled),
+        mode=table.choice("mode", default.mode, _MODES),
+        seccomp=table.choice("seccomp", default.seccomp, _SECCOMP),
+        cgroups=CgroupsConfig(
+            enabled=groups.boolean("enabled", default.cgroups.enabled),
+            memory_limit_mb=groups.optional_integer("memory_limit_mb", 1, 1024 * 1024),
+            cpu_quota_percent=groups.integer(
+                "cpu_quota_percent", default.cgroups.cpu_quota_percent, 1, 100_000
+            ),
+            max_pids=groups.optional_integer("max_pids", 1, 4_194_304),
+        ),
+        filesystem=SandboxFilesConfig(
+            read_only_paths=files.texts("read_only_paths"),
+            writable_paths=files.texts("writable_paths"),
+            tmp_bytes=files.size("tmp_bytes", default.filesystem.tmp_bytes, 4096, 1 << 40),
+        ),
+        network=SandboxNetworkConfig(
+            mode=network.choice("mode", default.network.mode, _NETWORK),
+        ),
+    )
+    for each in (groups, files, network, table):
+        each.refuse_unknown()
+    if not config.enabled:
+        return config
+    if sys.platform != "linux":
+        raise table.error(
+            "enabled",
+            f"the sandbox needs Linux, this is {sys.platform}",
+            "set enabled to false, and load only plugins that you trust as much as the host itself",
+            "config.sandbox_unavailable",
+        )
+    _check_paths(files, config.filesystem)
+    return config
+
+
+def _check_paths(table: Table, files: SandboxFilesConfig) -> None:
+    from pluginapi.sandbox.config import FilesystemConfig  # noqa: PLC0415 - as above
+
+    for key in ("read_only_paths", "writable_paths"):
+        for number, path in enumerate(getattr(files, key)):
+            try:
+                FilesystemConfig(read_only_paths=(path,))
+            except SandboxConfigError as err:
+                raise table.item_error(key, number, err.message, err.hint or "") from err
+    try:
+        FilesystemConfig(read_only_paths=files.read_only_paths, writable_paths=files.writable_paths)
+    except SandboxConfigError as err:
+        raise table.error("writable_paths", err.message, err.hint or "") from err

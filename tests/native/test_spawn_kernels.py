@@ -1,0 +1,63 @@
+"""The C kernel that starts processes alone: strict warnings, sanitizers, no Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from native.support import HARNESS, KERNELS, STRICT
+from native.test_kernels import ADDRESS, FLAGS, _run
+
+pytestmark = [
+    pytest.mark.c_only,
+    pytest.mark.skipif(sys.platform != "linux", reason="starts processes the way of Linux"),
+]
+
+
+def _sources(name: str) -> list[Path]:
+    place = KERNELS.parent / "worker" if name == "worker" else KERNELS / name
+    return list(place.glob("*.c"))
+
+
+SPAWN = KERNELS / "spawn" / "spawn_linux.c"
+SOURCES = sorted(path for name in ("spawn", "confine", "worker") for path in _sources(name))
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_the_kernels_compile_clean_and_alone(compiler: str, tmp_path: Path, source: Path) -> None:
+    assert "Python.h" not in source.read_text()
+    subprocess.run(
+        [
+            compiler,
+            "-std=c11",
+            *STRICT,
+            *FLAGS,
+            f"-I{KERNELS.parent / 'worker'}",
+            "-c",
+            "-o",
+            str(tmp_path / "k.o"),
+            str(source),
+        ],
+        check=True,
+    )
+
+
+# Not ThreadSanitizer: it takes the new process for this one, whose memory it shares.
+@pytest.mark.parametrize(
+    "flags", [ADDRESS, ("-O0",), ("-O3",)], ids=["address", "plain", "optimised"]
+)
+def test_processes_start_or_say_which_step_failed(
+    compiler: str, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    program = tmp_path / "spawn_harness"
+    subprocess.run(
+        [
+            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *flags, "-o", str(program)),
+            *(str(HARNESS / "spawn_harness.c"), str(SPAWN), "-pthread"),
+        ],
+        check=True,
+    )
+    assert _run(program) == "ok\n"

@@ -1,0 +1,239 @@
+"""What a sandbox may be configured as, and what a plugin gets of what is offered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pluginapi.config import HostConfig
+from pluginapi.errors import ConfigError, SandboxConfigError, SandboxError, SandboxUnavailable
+from pluginapi.limits import ResourceLimits
+from pluginapi.manifest import PluginManifest
+from pluginapi.requirements import (
+    FilesystemRequirement,
+    NetworkRequirement,
+    NetworkTarget,
+    PluginRequirements,
+)
+from pluginapi.sandbox.capabilities import CapabilitiesConfig
+from pluginapi.sandbox.config import (
+    BindMount,
+    FilesystemConfig,
+    NetworkConfig,
+    NetworkMode,
+    SandboxConfig,
+)
+from pluginapi.sandbox.grants import granted
+from pluginapi.sandbox.policy import Policy
+from pluginapi.sandbox.seccomp import SeccompMode
+from pluginapi.sandbox.user_ids import UserId
+
+FULL = NetworkConfig(mode=NetworkMode.FULL)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"network": FULL},
+        {"enable_network_namespace": False},
+        {"hostname": "a b"},
+        {"hostname": ""},
+        {"seccomp": "moderate"},
+        {"landlock_minimum_abi": 0},
+        {"user_ids": (0, 10)},
+        {"user_ids": (1 << 32, 1)},
+        {"capabilities": CapabilitiesConfig(no_new_privs=False)},
+    ],
+)
+def test_contradictions_are_errors(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SandboxConfigError) as caught:
+        SandboxConfig(**wrong)
+    assert caught.value.code == "sandbox.config"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"read_only_paths": ("relative",)},
+        {"read_only_paths": ("/a/../b",)},
+        {"read_only_paths": ("/a/",)},
+        {"read_only_paths": ("/a\0b",)},
+        {"read_only_paths": "/data"},
+        {"writable_paths": ("/",)},
+        {"writable_paths": ("/proc/sys",)},
+        {"writable_paths": ("/tmp/x",)},
+        {"read_only_paths": ("/data",), "writable_paths": ("/data",)},
+        {"tmp_size_bytes": 0},
+        {"tmp_inodes": 0},
+    ],
+)
+def test_paths_that_cannot_be_shown(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SandboxConfigError):
+        FilesystemConfig(**wrong)
+
+
+def test_a_bind_mount_is_checked() -> None:
+    with pytest.raises(SandboxConfigError):
+        BindMount("data", "/data")
+    with pytest.raises(SandboxConfigError):
+        BindMount("/data", "/dev/data")
+
+
+def test_namespaces_without_any_right_to_them() -> None:
+    config = SandboxConfig(enable_user_namespace=False)
+    with pytest.raises(SandboxUnavailable) as caught:
+        Policy(config, "command", privileged=False)
+    assert caught.value.details["layer"] == "user namespace"
+    Policy(config, "command", privileged=True)
+    Policy(SandboxConfig.without_namespaces(), "command", privileged=False)
+
+
+def test_what_the_native_worker_cannot_work_under() -> None:
+    strict = SandboxConfig(seccomp=SeccompMode.STRICT)
+    with pytest.raises(SandboxUnavailable) as caught:
+        Policy(strict, "native", privileged=True)
+    assert caught.value.details["layer"] == "seccomp"
+    assert "basic" in (caught.value.hint or "")
+    Policy(strict, "python", privileged=True)
+
+
+def offer(**changes: Any) -> SandboxConfig:
+    files = FilesystemConfig(read_only_paths=("/data",), writable_paths=("/work",))
+    return replace(SandboxConfig(filesystem=files), **changes)
+
+
+def test_what_is_not_asked_for_is_not_given() -> None:
+    given = granted(PluginRequirements(), offer(), "acme.a")
+    assert given.filesystem.read_only_paths == given.filesystem.writable_paths == ()
+    open_ = offer(network=FULL, enable_network_namespace=False)
+    assert granted(PluginRequirements(), open_, "acme.a").network.mode is NetworkMode.ISOLATED
+
+
+def test_what_is_asked_for_and_offered_is_given() -> None:
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/data/a", "/work/b"))
+    assert granted(needs, offer(), "acme.a").filesystem.read_only_paths == ("/data/a", "/work/b")
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_write("/work/b"))
+    assert granted(needs, offer(), "acme.a").filesystem.writable_paths == ("/work/b",)
+    needs = PluginRequirements(network=NetworkRequirement.full())
+    open_ = offer(network=FULL, enable_network_namespace=False)
+    assert granted(needs, open_, "acme.a").network.mode is NetworkMode.FULL
+
+
+@pytest.mark.parametrize(
+    ("needs", "line"),
+    [
+        (
+            PluginRequirements(filesystem=FilesystemRequirement.read_only("/etc")),
+            'read_only_paths = ["/etc"]',
+        ),
+        (
+            PluginRequirements(filesystem=FilesystemRequirement.read_only("/database")),
+            'read_only_paths = ["/database"]',
+        ),
+        (
+            PluginRequirements(filesystem=FilesystemRequirement.read_write("/data/a")),
+            'writable_paths = ["/data/a"]',
+        ),
+        (PluginRequirements(network=NetworkRequirement.full()), 'mode = "full"'),
+        (
+            PluginRequirements(
+                network=NetworkRequirement.restricted(NetworkTarget.domain("example.com"))
+            ),
+            "[isolation.plugin]",
+        ),
+    ],
+)
+def test_what_is_not_offered_is_refused(needs: PluginRequirements, line: str) -> None:
+    with pytest.raises(SandboxError) as caught:
+        granted(needs, offer(), "acme.a")
+    assert caught.value.code == "sandbox.not_granted"
+    assert caught.value.plugin == "acme.a"
+    assert line in (caught.value.hint or "")
+
+
+def test_user_ids_are_nobody_elses() -> None:
+    ids = [UserId(name, 0x5041_0000, 4) for name in ("a", "b", "c", "d")]
+    assert {each.uid for each in ids} == {0x5041_0000 + number for number in range(4)}
+    with pytest.raises(SandboxError) as caught:
+        UserId("e", 0x5041_0000, 4)
+    assert caught.value.code == "sandbox.user_ids"
+    freed = ids[2].uid
+    ids[2].release()
+    again = UserId("c", 0x5041_0000, 4)
+    assert again.uid == freed
+    for each in (*ids, again):
+        each.release()
+
+
+TOML = """
+[isolation]
+mode = "process"
+[sandboxing]
+enabled = true
+seccomp = "basic"
+[sandboxing.cgroups]
+cpu_quota_percent = 50
+[sandboxing.filesystem]
+read_only_paths = ["/data"]
+writable_paths = ["/work"]
+tmp_bytes = "1 MiB"
+"""
+
+
+def plain_manifest(**needs: Any) -> PluginManifest:
+    from pluginapi.manifest import PluginKind
+    from pluginapi.version import PluginVersion
+
+    return PluginManifest(
+        name="acme.a",
+        version=PluginVersion.parse("1.0.0"),
+        author="acme",
+        kind=PluginKind.PYTHON,
+        requirements=PluginRequirements(**needs),
+    )
+
+
+def test_what_the_file_says(tmp_path: Path) -> None:
+    config = HostConfig.from_text(TOML, tmp_path).sandboxing
+    needs = FilesystemRequirement.read_only("/data/a")
+    limits = ResourceLimits(max_heap_bytes=100 << 20, max_threads=3)
+    found = config.for_plugin(plain_manifest(filesystem=needs), limits)
+    assert found is not None
+    assert found.seccomp is SeccompMode.BASIC
+    assert found.filesystem.read_only_paths == ("/data/a",)
+    assert found.filesystem.tmp_size_bytes == 1 << 20
+    assert found.cgroup is not None
+    assert found.cgroup.memory_limit_bytes == 164 << 20
+    assert found.cgroup.pids_limit == 11
+    assert found.cgroup.cpu_quota_us == 50_000
+    off = HostConfig.from_text("", tmp_path).sandboxing
+    assert off.for_plugin(plain_manifest(), limits) is None
+
+
+def test_the_minimal_mode_of_the_file(tmp_path: Path) -> None:
+    text = TOML.replace("enabled = true", 'enabled = true\nmode = "minimal"')
+    config = HostConfig.from_text(text, tmp_path).sandboxing
+    found = config.for_plugin(plain_manifest(), ResourceLimits())
+    assert found is not None
+    assert not found.enable_mount_namespace
+    assert found.cgroup is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('mode = "process"', 'mode = "in-process"', 5),
+        ('read_only_paths = ["/data"]', 'read_only_paths = ["data"]', 10),
+        ('writable_paths = ["/work"]', 'writable_paths = ["/data"]', 11),
+        ('seccomp = "basic"', 'seccomp = "none"', 6),
+        ("cpu_quota_percent = 50", "cpu_quota = 50", 8),
+    ],
+)
+def test_mistakes_in_the_file(tmp_path: Path, old: str, new: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        HostConfig.from_text(TOML.replace(old, new), tmp_path)
+    assert caught.value.message.startswith(f"pluginapi.toml:{line}: ")
