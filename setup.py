@@ -166,6 +166,7 @@ setup(
                         "confine/landlock.c",
                         "confine/mounts.c",
                         "confine/namespaces.c",
+                        "confine/overlay.c",
                         "confine/plan.c",
                         "confine/privileges.c",
                     )

@@ -26,6 +26,7 @@ __all__ = [
 _MODES: Final = ("strict", "minimal")
 _SECCOMP: Final = ("strict", "basic", "moderate", "permissive")
 _NETWORK: Final = ("isolated", "full")
+_PATHS: Final = ("read_only_paths", "writable_paths", "overlay_paths")
 _MIB: Final = 1 << 20
 # What a worker takes besides what its plugin allocates; processes.md has the figures.
 _WORKER_BYTES: Final = 64 * _MIB
@@ -57,11 +58,18 @@ class SandboxFilesConfig:
     Attributes:
         read_only_paths: What may be read, and what is below it.
         writable_paths: What may be written too.
+        overlay_paths: Directories that may be written, each plugin's changes being its own, in
+            memory, and gone when it ends.
+        overlay_bytes: Size of the changes to one of them.
+        root_path: A directory with a system that plugins see in place of the host's, or None.
         tmp_bytes: Size of each plugin's own /tmp.
     """
 
     read_only_paths: tuple[str, ...] = ()
     writable_paths: tuple[str, ...] = ()
+    overlay_paths: tuple[str, ...] = ()
+    overlay_bytes: int = 64 * _MIB
+    root_path: str | None = None
     tmp_bytes: int = 64 * _MIB
 
 
@@ -114,15 +122,19 @@ class SandboxingConfig:
             FilesystemConfig,
             NetworkConfig,
             NetworkMode,
+            Overlay,
             SandboxConfig,
         )
         from pluginapi.sandbox.grants import granted  # noqa: PLC0415
         from pluginapi.sandbox.seccomp import SeccompMode  # noqa: PLC0415
 
+        offered = self.filesystem
         files = FilesystemConfig(
-            read_only_paths=self.filesystem.read_only_paths,
-            writable_paths=self.filesystem.writable_paths,
-            tmp_size_bytes=self.filesystem.tmp_bytes,
+            read_only_paths=offered.read_only_paths,
+            writable_paths=offered.writable_paths,
+            overlays=tuple(Overlay(path, offered.overlay_bytes) for path in offered.overlay_paths),
+            root_path=offered.root_path,
+            tmp_size_bytes=offered.tmp_bytes,
         )
         seccomp = SeccompMode(self.seccomp)
         if self.mode == "minimal":
@@ -167,6 +179,7 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
     """
     default = SandboxingConfig()
     groups, files, network = (table.table(name) for name in ("cgroups", "filesystem", "network"))
+    root = files.optional_path("root_path")
     config = SandboxingConfig(
         enabled=table.boolean("enabled", default.enabled),
         mode=table.choice("mode", default.mode, _MODES),
@@ -182,6 +195,11 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
         filesystem=SandboxFilesConfig(
             read_only_paths=files.texts("read_only_paths"),
             writable_paths=files.texts("writable_paths"),
+            overlay_paths=files.texts("overlay_paths"),
+            overlay_bytes=files.size(
+                "overlay_bytes", default.filesystem.overlay_bytes, 4096, 1 << 40
+            ),
+            root_path=None if root is None else str(root),
             tmp_bytes=files.size("tmp_bytes", default.filesystem.tmp_bytes, 4096, 1 << 40),
         ),
         network=SandboxNetworkConfig(
@@ -199,20 +217,33 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
             "set enabled to false, and load only plugins that you trust as much as the host itself",
             "config.sandbox_unavailable",
         )
-    _check_paths(files, config.filesystem)
+    _check_paths(files, config)
     return config
 
 
-def _check_paths(table: Table, files: SandboxFilesConfig) -> None:
+def _check_paths(table: Table, config: SandboxingConfig) -> None:
     from pluginapi.sandbox.config import FilesystemConfig  # noqa: PLC0415 - as above
 
-    for key in ("read_only_paths", "writable_paths"):
+    files = config.filesystem
+    for key in _PATHS:
         for number, path in enumerate(getattr(files, key)):
             try:
                 FilesystemConfig(read_only_paths=(path,))
             except SandboxConfigError as err:
                 raise table.item_error(key, number, err.message, err.hint or "") from err
-    try:
-        FilesystemConfig(read_only_paths=files.read_only_paths, writable_paths=files.writable_paths)
-    except SandboxConfigError as err:
-        raise table.error("writable_paths", err.message, err.hint or "") from err
+    every = tuple(path for key in _PATHS for path in getattr(files, key))
+    for key, given in (
+        ("root_path", {"root_path": files.root_path}),
+        ("writable_paths", {"read_only_paths": every}),
+    ):
+        try:
+            FilesystemConfig(**given)
+        except SandboxConfigError as err:
+            raise table.error(key, err.message, err.hint or "") from err
+    for key in ("overlay_paths", "root_path"):
+        if getattr(files, key) and config.mode == "minimal":
+            raise table.error(
+                key,
+                'the mode is "minimal", in which files are seen where they are',
+                'use mode = "strict"; "minimal" has read_only_paths and writable_paths',
+            )

@@ -1,7 +1,8 @@
-"""One plugin in four guises: Python and C, in the host's process and in one of its own."""
+"""One plugin in guises: Python and C, in the host's process, in one of its own, in a sandbox."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -80,7 +81,7 @@ class Guise:
         self.path = path
         self.is_native = kind == "native"
         self.in_process = isolation == "in-process"
-        self._isolation = isolation
+        self._isolation = "in-process" if self.in_process else "process"
 
     async def load(self) -> None:
         await self.registry.load_plugin(self.path, isolation=self._isolation)
@@ -114,10 +115,12 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(params=["in-process", "process"])
+@pytest.fixture(params=["in-process", "process", "strict"])
 def isolation(request: pytest.FixtureRequest) -> str:
-    if request.param == "process" and sys.platform != "linux":
+    if request.param != "in-process" and sys.platform != "linux":
         pytest.skip("plugin processes need Linux")
+    if request.param == "strict" and os.getuid() != 0:
+        pytest.skip("the sandbox here is that of root; tests/escape has the others")
     return str(request.param)
 
 
@@ -143,6 +146,16 @@ async def guise(forge: Forge, library: Path, kind: str, isolation: str) -> Async
     registry.context.set(COUNT, 1)
     registry.context.set(ContextKey("acme.hidden", str), "secret")
     made = Guise(registry, path, kind, isolation)
+    if isolation == "strict":
+        from pluginapi.process import PluginProcessManager
+        from pluginapi.sandbox.config import SandboxConfig
+        from pluginapi.sandbox.seccomp import SeccompMode
+
+        registry.loader._processes = PluginProcessManager(
+            sandbox=SandboxConfig(seccomp=SeccompMode.STRICT)
+        )
     yield made
     await registry.unload_all()
+    if registry.loader._processes is not None:
+        registry.loader._processes.close()
     registry.loader.close()

@@ -115,7 +115,7 @@ sys.stdin.read()
 """
 
 
-def _as_its_user(tier: str, function: Callable[[], Any]) -> Any:
+def as_its_user(tier: str, function: Callable[[], Any]) -> Any:
     """Call a function in a child that is another user where the tier is not root's.
 
     A fork, since that user may not be let read the interpreter's files: all has been imported.
@@ -156,7 +156,7 @@ def outcome(arena: Arena) -> Callable[[str, str], list[Any]]:
             if os.getuid() == 0:
                 # So that all is imported that the child may not be let read.
                 run("root", str(arena.directory), {"first": ["core"]})
-            known[tier] = _as_its_user(tier, lambda: run(tier, str(arena.directory), attacks))
+            known[tier] = as_its_user(tier, lambda: run(tier, str(arena.directory), attacks))
         return known[tier][name]
 
     return find

@@ -10,17 +10,34 @@ from hypothesis import strategies as st
 
 from pluginapi._native import _confine
 from pluginapi.sandbox.capabilities import CapabilitiesConfig
-from pluginapi.sandbox.plan import Plan
+from pluginapi.sandbox.plan import Mount, Plan
 from pluginapi.sandbox.rlimits import RlimitsConfig
 
 GOOD = (
     Plan()
     .rlimits(RlimitsConfig(open_files=9))
+    .join_cgroup(0)
     .new_keyring()
+    .enter_namespaces(0, 0x0002_0000)
+    .new_namespaces(0x0002_0000)
+    .new_user_namespace(1, 1)
+    .root(size_bytes=4096, inodes=9)
+    .directory("a/b")
+    .file("a/c")
+    .link("d", "a")
+    .bind(0, "/source", "a/b")
+    .tmpfs("tmp", size_bytes=4096, inodes=1)
+    .proc(processes_only=True)
+    .seal("a", Mount.READ_ONLY)
+    .pivot()
+    .overlay("a/b", size_bytes=4096, inodes=8, in_user_namespace=True)
     .hostname("plugin")
     .become(1, 1)
     .capabilities(CapabilitiesConfig())
+    .die_with_parent()
+    .dumpable(on=False)
     .landlock(0)
+    .landlock_rules([("/", 1), ("/a/b", 3)], files=7)
     .seccomp(bytes(24))
     .build(1)
 )

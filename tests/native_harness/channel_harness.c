@@ -104,6 +104,7 @@ static void test_scan(void) {
 
 typedef struct side {
     pa_link link;
+    int plain;
     pthread_t thread;
 } side;
 
@@ -136,6 +137,11 @@ static void *worker_joins(void *argument) {
     int error = 0;
     REQUIRE(pa_join(&self->link, self->link.fd, PA_JOIN_SHARED, 5 * SECOND, &error) ==
             PA_CHANNEL_OK);
+    if (self->plain) {
+        /* Not with rings; it is for who can do no more than read and write. */
+        REQUIRE(pa_link_plain(&self->link) ==
+                (self->link.shared ? PA_CHANNEL_REFUSED : PA_CHANNEL_OK));
+    }
     return serve(self);
 }
 
@@ -191,7 +197,7 @@ static uint32_t size_of(uint32_t round) {
     return sizes[round % (sizeof sizes / sizeof *sizes)];
 }
 
-static void test_echo(int shared, uint64_t spin_ns) {
+static void test_echo(int shared, uint64_t spin_ns, int plain) {
     static uint8_t data[60000];
     side worker;
     pa_link host;
@@ -203,6 +209,7 @@ static void test_echo(int shared, uint64_t spin_ns) {
     }
     REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     worker.link.fd = ends[1];
+    worker.plain = plain;
     REQUIRE(pthread_create(&worker.thread, NULL, worker_joins, &worker) == 0);
     welcome(ends[0], &host, shared, spin_ns);
     REQUIRE(host.shared == shared);
@@ -312,10 +319,12 @@ int main(void) {
     test_scan();
     test_bodies();
     test_spinning();
-    test_echo(1, 0);
-    test_echo(1, 50000);
-    test_echo(0, 0);
-    test_echo(0, 50000);
+    test_echo(1, 0, 0);
+    test_echo(1, 50000, 1);
+    test_echo(0, 0, 0);
+    test_echo(0, 50000, 0);
+    test_echo(0, 0, 1);
+    test_echo(0, 50000, 1);
     puts("ok");
     return 0;
 }

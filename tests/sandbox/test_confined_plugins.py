@@ -249,6 +249,69 @@ async def test_a_strict_plugin_computes_and_answers(
     await registry.unload_all()
 
 
+async def strict_probe(
+    forge: Forge,  # noqa: F811
+    registry: PluginRegistry,  # noqa: F811
+    manager: PluginProcessManager,
+    probe: PluginFile,  # noqa: F811
+) -> PluginProcess:
+    forge.sign(probe.path)
+    forge.trust(probe.path)
+    manager.sandbox = SandboxConfig(seccomp=SeccompMode.STRICT)
+    for hook in ("echo", "alloc", "big", "thread", "log", "crowd"):
+        registry.hooks.define(hook, Any, Any)
+    process = manager.get(await registry.load_plugin(probe.path, isolation="process"))
+    assert process is not None
+    return process
+
+
+async def test_a_strict_native_plugin_reads_writes_and_ends(
+    probe: PluginFile,  # noqa: F811
+    forge: Forge,  # noqa: F811
+    registry: PluginRegistry,  # noqa: F811
+    manager: PluginProcessManager,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    process = await strict_probe(forge, registry, manager, probe)
+    assert process.report().seccomp_filters == 2
+    with caplog.at_level("INFO"):
+        await registry.hooks.execute("log", [20, "from the strict one"])
+    eventually(lambda: "from the strict one" in caplog.text)
+    for size in (0, 1, 2031, 2032, 2033, 16_384, 65_536, 1 << 20, 8 << 20):
+        value = os.urandom(size)
+        assert await registry.hooks.execute("echo", value) == value
+    assert await registry.hooks.execute("big", 3_000_000) == b"x" * 3_000_000
+    # Within its limit, of 64 KiB, and over it; what it gave back is there again.
+    for _ in range(3):
+        assert await registry.hooks.execute("alloc", [50_000, 64]) is True
+        assert await registry.hooks.execute("alloc", [70_000, 64]) is False
+    assert process.health_check()
+    await registry.unload_all()
+    assert process.last_end is not None
+    assert (process.last_end.reason, process.last_end.exit_code) == (EndReason.MANUAL, 0)
+
+
+@pytest.mark.parametrize("hook", ["crowd", "thread"])  # It sleeps; it starts a thread.
+async def test_a_strict_native_plugin_that_does_anything_else_is_ended(
+    probe: PluginFile,  # noqa: F811
+    forge: Forge,  # noqa: F811
+    registry: PluginRegistry,  # noqa: F811
+    manager: PluginProcessManager,
+    hook: str,
+) -> None:
+    process = await strict_probe(forge, registry, manager, probe)
+    with pytest.raises(IpcClosed):
+        await registry.hooks.execute(hook, 1)
+    end = eventually(lambda: process.last_end)
+    assert (end.reason, end.signal) == (EndReason.SIGNAL, 31)  # SIGSYS
+    await registry.unload_all()
+    # Where it may, it goes on.
+    manager.sandbox = SandboxConfig(seccomp=SeccompMode.BASIC)
+    await registry.load_plugin(probe.path, isolation="process")
+    assert isinstance(await registry.hooks.execute(hook, 1), int)
+    await registry.unload_all()
+
+
 async def test_spares_are_confined(
     forge: Forge,  # noqa: F811
     registry: PluginRegistry,  # noqa: F811

@@ -24,6 +24,7 @@ from pluginapi.sandbox.config import (
     FilesystemConfig,
     NetworkConfig,
     NetworkMode,
+    Overlay,
     SandboxConfig,
 )
 from pluginapi.sandbox.grants import granted
@@ -69,11 +70,20 @@ def test_contradictions_are_errors(wrong: dict[str, Any]) -> None:
         {"read_only_paths": ("/data",), "writable_paths": ("/data",)},
         {"tmp_size_bytes": 0},
         {"tmp_inodes": 0},
+        {"root_path": "root"},
+        {"root_path": "/"},
+        {"read_only_paths": ("/data",), "overlays": (Overlay("/data"),)},
     ],
 )
 def test_paths_that_cannot_be_shown(wrong: dict[str, Any]) -> None:
     with pytest.raises(SandboxConfigError):
         FilesystemConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [("data",), ("/tmp",), ("/data", 0), ("/data", 1 << 20, 1)])
+def test_an_overlay_is_checked(wrong: tuple[Any, ...]) -> None:
+    with pytest.raises(SandboxConfigError):
+        Overlay(*wrong)
 
 
 def test_a_bind_mount_is_checked() -> None:
@@ -92,23 +102,33 @@ def test_namespaces_without_any_right_to_them() -> None:
     Policy(SandboxConfig.without_namespaces(), "command", privileged=False)
 
 
-def test_what_the_native_worker_cannot_work_under() -> None:
-    strict = SandboxConfig(seccomp=SeccompMode.STRICT)
-    with pytest.raises(SandboxUnavailable) as caught:
-        Policy(strict, "native", privileged=True)
-    assert caught.value.details["layer"] == "seccomp"
-    assert "basic" in (caught.value.hint or "")
-    Policy(strict, "python", privileged=True)
+@pytest.mark.parametrize(
+    "files",
+    [
+        FilesystemConfig(overlays=(Overlay("/data"),)),
+        FilesystemConfig(root_path="/srv/root"),
+        FilesystemConfig(bind_mounts=(BindMount("/a", "/b"),)),
+    ],
+)
+def test_files_that_take_a_mount_namespace(files: FilesystemConfig) -> None:
+    SandboxConfig(filesystem=files)
+    with pytest.raises(SandboxConfigError, match="enable_mount_namespace"):
+        SandboxConfig.without_namespaces(filesystem=files)
 
 
 def offer(**changes: Any) -> SandboxConfig:
-    files = FilesystemConfig(read_only_paths=("/data",), writable_paths=("/work",))
+    files = FilesystemConfig(
+        read_only_paths=("/data",),
+        writable_paths=("/work",),
+        overlays=(Overlay("/scratch", 1 << 20),),
+    )
     return replace(SandboxConfig(filesystem=files), **changes)
 
 
 def test_what_is_not_asked_for_is_not_given() -> None:
     given = granted(PluginRequirements(), offer(), "acme.a")
     assert given.filesystem.read_only_paths == given.filesystem.writable_paths == ()
+    assert given.filesystem.overlays == ()
     open_ = offer(network=FULL, enable_network_namespace=False)
     assert granted(PluginRequirements(), open_, "acme.a").network.mode is NetworkMode.ISOLATED
 
@@ -116,8 +136,13 @@ def test_what_is_not_asked_for_is_not_given() -> None:
 def test_what_is_asked_for_and_offered_is_given() -> None:
     needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/data/a", "/work/b"))
     assert granted(needs, offer(), "acme.a").filesystem.read_only_paths == ("/data/a", "/work/b")
-    needs = PluginRequirements(filesystem=FilesystemRequirement.read_write("/work/b"))
-    assert granted(needs, offer(), "acme.a").filesystem.writable_paths == ("/work/b",)
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_write("/work/b", "/scratch/c"))
+    given = granted(needs, offer(), "acme.a").filesystem
+    assert given.writable_paths == ("/work/b",)
+    assert given.overlays == (Overlay("/scratch/c", 1 << 20),)
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/scratch"))
+    given = granted(needs, offer(), "acme.a").filesystem
+    assert (given.read_only_paths, given.overlays) == (("/scratch",), ())
     needs = PluginRequirements(network=NetworkRequirement.full())
     open_ = offer(network=FULL, enable_network_namespace=False)
     assert granted(needs, open_, "acme.a").network.mode is NetworkMode.FULL
@@ -180,6 +205,9 @@ cpu_quota_percent = 50
 [sandboxing.filesystem]
 read_only_paths = ["/data"]
 writable_paths = ["/work"]
+overlay_paths = ["/scratch"]
+overlay_bytes = "2 MiB"
+root_path = "/srv/root"
 tmp_bytes = "1 MiB"
 """
 
@@ -206,6 +234,11 @@ def test_what_the_file_says(tmp_path: Path) -> None:
     assert found.seccomp is SeccompMode.BASIC
     assert found.filesystem.read_only_paths == ("/data/a",)
     assert found.filesystem.tmp_size_bytes == 1 << 20
+    assert found.filesystem.root_path == "/srv/root"
+    needs = FilesystemRequirement.read_write("/scratch")
+    found = config.for_plugin(plain_manifest(filesystem=needs), limits)
+    assert found is not None
+    assert found.filesystem.overlays == (Overlay("/scratch", 2 << 20),)
     assert found.cgroup is not None
     assert found.cgroup.memory_limit_bytes == 164 << 20
     assert found.cgroup.pids_limit == 11
@@ -216,6 +249,10 @@ def test_what_the_file_says(tmp_path: Path) -> None:
 
 def test_the_minimal_mode_of_the_file(tmp_path: Path) -> None:
     text = TOML.replace("enabled = true", 'enabled = true\nmode = "minimal"')
+    for key in ("overlay_paths", "root_path"):
+        with pytest.raises(ConfigError, match=key):
+            HostConfig.from_text(text, tmp_path)
+        text = "\n".join(line for line in text.splitlines() if not line.startswith(key))
     config = HostConfig.from_text(text, tmp_path).sandboxing
     found = config.for_plugin(plain_manifest(), ResourceLimits())
     assert found is not None
@@ -229,6 +266,9 @@ def test_the_minimal_mode_of_the_file(tmp_path: Path) -> None:
         ('mode = "process"', 'mode = "in-process"', 5),
         ('read_only_paths = ["/data"]', 'read_only_paths = ["data"]', 10),
         ('writable_paths = ["/work"]', 'writable_paths = ["/data"]', 11),
+        ('overlay_paths = ["/scratch"]', 'overlay_paths = ["/tmp"]', 12),
+        ('overlay_bytes = "2 MiB"', 'overlay_bytes = "2"', 13),
+        ('root_path = "/srv/root"', 'root_path = "/proc"', 14),
         ('seccomp = "basic"', 'seccomp = "none"', 6),
         ("cpu_quota_percent = 50", "cpu_quota = 50", 8),
     ],

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "answer.h"
+#include "strict.h"
 #include "worker.h"
 
 static int keep(pa_worker *self, const pa_message *message) {
@@ -23,8 +24,10 @@ static int keep(pa_worker *self, const pa_message *message) {
 }
 
 /* The host is gone, or what it sends makes no sense: there is nothing left to work for. */
-static void leave(void) __attribute__((noreturn));
-static void leave(void) {
+static _Noreturn void leave(const pa_worker *self) {
+    if (self->strict) {
+        pa_strict_exit(PA_WORKER_NO_CHANNEL);
+    }
     _exit(PA_WORKER_NO_CHANNEL);
 }
 
@@ -72,7 +75,7 @@ pa_status pa_worker_ask(pa_worker *self, pa_draft *question, uint8_t **answer, s
         }
         if (status != PA_CHANNEL_OK ||
             pa_frame_split(&message.frame, message.body, &parts) != PA_CHANNEL_OK) {
-            leave();
+            leave(self);
         }
         if ((message.frame.kind == PA_FRAME_RESPONSE || message.frame.kind == PA_FRAME_ERROR) &&
             message.frame.call == id) {
@@ -83,13 +86,13 @@ pa_status pa_worker_ask(pa_worker *self, pa_draft *question, uint8_t **answer, s
             uint8_t *const copy = malloc(message.frame.len + 1);
             const pa_frame frame = message.frame;
             if (copy == NULL) {
-                leave();
+                leave(self);
             }
             memcpy(copy, message.body, frame.len);
             (void)pa_worker_serve(self, &frame, copy);
             free(copy);
         } else if (message.frame.kind != PA_FRAME_CANCEL && !keep(self, &message)) {
-            leave();
+            leave(self);
         }
     }
     if (message.frame.kind == PA_FRAME_ERROR) {

@@ -1,8 +1,9 @@
 /* plugin-worker: hosts native plugins outside of the process that uses them, with no interpreter.
  *
  *     plugin-worker nursery HOST-PID   descriptor 3: the control socket
- *     plugin-worker worker [locked]    descriptor 3: the channel; 4: where the plugin is handed over;
- *                                      locked, 5: the plan that is run when the plugin is loaded
+ *     plugin-worker worker             descriptor 3: the channel; 4: where the plugin is handed over
+ *     plugin-worker worker locked      and 5: the plan that is run when the plugin is loaded
+ *     plugin-worker worker strict      the same; it can read, write and end afterwards
  *
  * Started by the library alone. */
 #include <stdio.h>
@@ -14,10 +15,13 @@
 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "worker") == 0) {
-        return pa_worker_run(3, 4, -1);
+        return pa_worker_run(3, 4, -1, 0);
     }
-    if (argc == 3 && strcmp(argv[1], "worker") == 0 && strcmp(argv[2], "locked") == 0) {
-        return pa_worker_run(3, 4, 5);
+    if (argc == 3 && strcmp(argv[1], "worker") == 0) {
+        const int strict = strcmp(argv[2], "strict") == 0;
+        if (strict || strcmp(argv[2], "locked") == 0) {
+            return pa_worker_run(3, 4, 5, strict);
+        }
     }
     if (argc == 3 && strcmp(argv[1], "nursery") == 0) {
         return pa_nursery_run(3, (pid_t)strtol(argv[2], NULL, 10), "/proc/self/exe");

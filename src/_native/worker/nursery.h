@@ -27,7 +27,8 @@
 #include <sys/types.h>
 
 #define PA_NURSERY_FDS 3       /* of a SPAWN, at least */
-#define PA_NURSERY_MOST_FDS 24 /* of any message */
+#define PA_NURSERY_MOST_FDS 200 /* of any message */
+#define PA_NURSERY_SPAWN_FDS 24 /* of a SPAWN */
 
 enum {
     PA_NURSERY_SPAWN = 1,
@@ -52,7 +53,8 @@ enum {
     PA_SPAWN_CELL = 16,   /* the pidfd of a cell: descriptor 0 of the plan */
     PA_SPAWN_PID = 32,    /* no descriptor: the process is of the cell's PID namespace */
     PA_SPAWN_SHOWN = 64,  /* no descriptor: the root shows the worker's program as PA_SPAWN_PATH */
-    PA_SPAWN_ALL = 127
+    PA_SPAWN_STRICT = 128, /* no descriptor: what it runs leaves it read, write and its end */
+    PA_SPAWN_ALL = 255
 };
 
 /* src/pluginapi/sandbox/policy.py */

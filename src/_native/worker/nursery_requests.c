@@ -243,12 +243,13 @@ static int sort_out(int32_t flags, size_t count, given *out) {
     out->cgroup = flags & PA_SPAWN_CGROUP ? next++ : -1;
     out->cell = flags & PA_SPAWN_CELL ? next++ : -1;
     out->first = (size_t)next;
-    return count >= out->first && (out->cell >= 0 || (flags & PA_SPAWN_PID) == 0);
+    return count >= out->first && count <= PA_NURSERY_SPAWN_FDS && (out->cell >= 0 || (flags & PA_SPAWN_PID) == 0) &&
+           (out->locked >= 0 || (flags & PA_SPAWN_STRICT) == 0);
 }
 
 typedef struct plan_step {
     taken plan;
-    int fds[PA_NURSERY_MOST_FDS + 1];
+    int fds[PA_NURSERY_SPAWN_FDS + 1];
     pa_plan_result result;
 } plan_step;
 
@@ -306,6 +307,7 @@ static int start(nursery *self, const pa_nursery_message *message, const int *fd
     static char name[] = "pluginapi-worker";
     static char mode[] = "worker";
     static char locked[] = "locked";
+    static char strict[] = "strict";
     static char locale[] = "LC_ALL=C.UTF-8";
     static char path[] = "PATH=/usr/bin:/bin";
     char *worker_argv[] = {name, mode, NULL, NULL};
@@ -324,7 +326,7 @@ static int start(nursery *self, const pa_nursery_message *message, const int *fd
         return 0;
     }
     if (where.locked >= 0) {
-        worker_argv[2] = locked;
+        worker_argv[2] = message->status & PA_SPAWN_STRICT ? strict : locked;
     }
     if (where.plan >= 0) {
         what = "plan";

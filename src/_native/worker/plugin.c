@@ -13,6 +13,7 @@
 #include "call.h"
 #include "context.h"
 #include "services.h"
+#include "strict.h"
 
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
@@ -129,6 +130,15 @@ int pa_worker_bring_up(pa_worker *self, const pa_initialize *message, pa_refusal
     if (create == NULL) {
         return refuse(why, "abi.symbol_missing", "the library does not export create_plugin", 41,
                       0);
+    }
+    if (self->strict) {
+        failed = pa_strict_prepare(self, (size_t)message->heap_bytes, (size_t)message->result_bytes);
+        if (failed != 0) {
+            const int length = snprintf(error, sizeof error,
+                                        "the memory of the plugin and its messages cannot be taken "
+                                        "ahead: %s", strerror(failed));
+            return refuse(why, "sandbox.step", error, (size_t)length, failed);
+        }
     }
     if (pa_lock_close(&self->lock, &locked) != 0) {
         return refuse_lock(why, &locked);

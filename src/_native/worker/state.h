@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "abi/instance.h"
 #include "abi/library.h"
@@ -75,6 +76,8 @@ typedef struct pa_worker {
     pa_kept *first, **last;
     uint64_t calls, failures;
     pa_lock lock;
+    int strict; /* strict.h */
+    pid_t pid;
     int handoff;
     int stopping;
 } pa_worker;

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "call.h"
 #include "channel/join.h"
 #include "control.h"
+#include "strict.h"
 
 #define HANDSHAKE_NS UINT64_C(30000000000)
 
@@ -50,52 +52,66 @@ static int serve_received(pa_worker *self, pa_message *message, uint8_t **buffer
     return pa_worker_serve(self, &message->frame, *buffer);
 }
 
-int pa_worker_run(int channel, int handoff, int lock) {
-    static pa_worker self;
+/* Serve until the end; returns the exit status. */
+static int serve(pa_worker *self) {
     pa_message message;
     uint8_t *buffer = NULL;
     size_t room = 0;
-    int error;
-    if (lock >= 0 && !pa_lock_read(lock, &self.lock)) {
-        return PA_WORKER_NOT_LOCKED;
-    }
-    self.handoff = handoff;
-    self.last = &self.first;
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)fcntl(channel, F_SETFD, FD_CLOEXEC);
-    (void)fcntl(handoff, F_SETFD, FD_CLOEXEC);
-    (void)prctl(PR_SET_NAME, "plugin-worker");
-    if (pthread_mutex_init(&self.sending, NULL) != 0 ||
-        pa_join(&self.link, channel, PA_JOIN_SHARED, HANDSHAKE_NS, &error) != PA_CHANNEL_OK) {
-        return PA_WORKER_NOT_JOINED;
-    }
-    while (!self.stopping) {
+    while (!self->stopping) {
         pa_channel_status status;
-        if (self.first != NULL) {
-            pa_kept *const next = self.first;
+        if (self->first != NULL) {
+            pa_kept *const next = self->first;
             int going;
-            self.first = next->next;
-            if (self.first == NULL) {
-                self.last = &self.first;
+            self->first = next->next;
+            if (self->first == NULL) {
+                self->last = &self->first;
             }
-            going = pa_worker_serve(&self, &next->frame, next->body);
+            going = pa_worker_serve(self, &next->frame, next->body);
             free(next);
             if (!going) {
                 return PA_WORKER_NO_CHANNEL;
             }
             continue;
         }
-        status = pa_link_receive(&self.link, &message, PA_LINK_NEVER);
+        status = pa_link_receive(&self->link, &message, PA_LINK_NEVER);
         if (status == PA_CHANNEL_INTERRUPTED) {
             continue;
         }
         if (status == PA_CHANNEL_CLOSED) {
             return PA_WORKER_DONE;
         }
-        if (status != PA_CHANNEL_OK || !serve_received(&self, &message, &buffer, &room)) {
+        if (status != PA_CHANNEL_OK || !serve_received(self, &message, &buffer, &room)) {
             return PA_WORKER_NO_CHANNEL;
         }
     }
     free(buffer);
     return PA_WORKER_DONE;
+}
+
+int pa_worker_run(int channel, int handoff, int lock, int strict) {
+    static pa_worker self;
+    /* Rings are waited at with more than read. */
+    const uint32_t features = strict ? 0 : PA_JOIN_SHARED;
+    int error, status;
+    if (lock >= 0 && !pa_lock_read(lock, &self.lock)) {
+        return PA_WORKER_NOT_LOCKED;
+    }
+    self.handoff = handoff;
+    self.last = &self.first;
+    self.strict = strict;
+    self.pid = getpid();
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)fcntl(channel, F_SETFD, FD_CLOEXEC);
+    (void)fcntl(handoff, F_SETFD, FD_CLOEXEC);
+    (void)prctl(PR_SET_NAME, "plugin-worker");
+    if (pthread_mutex_init(&self.sending, NULL) != 0 ||
+        pa_join(&self.link, channel, features, HANDSHAKE_NS, &error) != PA_CHANNEL_OK) {
+        return PA_WORKER_NOT_JOINED;
+    }
+    status = strict && pa_link_plain(&self.link) != PA_CHANNEL_OK ? PA_WORKER_NOT_JOINED
+                                                                  : serve(&self);
+    if (strict) {
+        pa_strict_exit(status);
+    }
+    return status;
 }

@@ -45,7 +45,7 @@ TEMPLATE: Final = 7
 APPLY: Final = 8
 MADE: Final = 9
 REFUSED: Final = 10
-MOST_FDS: Final = 24
+MOST_FDS: Final = 200
 """Descriptors that a message has at most."""
 
 SPARE: Final = 1
@@ -64,6 +64,8 @@ class SpawnFlag(IntFlag):
     """No descriptor: the process is of the cell's PID namespace."""
     SHOWN = 64
     """No descriptor: the root shows the worker's program."""
+    STRICT = 128
+    """No descriptor: what it is locked by leaves the worker read, write and its end."""
 
 
 class Message(NamedTuple):

@@ -14,9 +14,17 @@ from pluginapi.sandbox.cgroups import CgroupConfig
 from pluginapi.sandbox.rlimits import RlimitsConfig
 from pluginapi.sandbox.seccomp import SeccompFilter, SeccompMode
 
-__all__ = ["BindMount", "FilesystemConfig", "NetworkConfig", "NetworkMode", "SandboxConfig"]
+__all__ = [
+    "BindMount",
+    "FilesystemConfig",
+    "NetworkConfig",
+    "NetworkMode",
+    "Overlay",
+    "SandboxConfig",
+]
 
 _MIB: Final = 1 << 20
+_MOST_PLACES: Final = 128
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MOST_UID: Final = (1 << 32) - 2
 _LANDLOCK_ABIS: Final = range(1, 100)
@@ -99,6 +107,34 @@ class BindMount:
         _check_path("the target of a bind mount", self.target, target=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """Show a directory of the host where it is, and keep the changes to it in memory.
+
+    Each process has changes of its own, that are gone when it ends; the directory of the host stays
+    as it is. At its top everybody may make files. A host that is root runs plugins as users that
+    own nothing: what is there already can be changed as far as it lets them.
+
+    Attributes:
+        path: An absolute path of the host.
+        size_bytes: Bytes of the changes, which are memory.
+        inodes: Files among them, those that were changed with them.
+
+    Raises:
+        SandboxConfigError: As of `BindMount`; or a number is out of bounds.
+    """
+
+    path: str
+    size_bytes: int = 64 * _MIB
+    inodes: int = 4096
+
+    def __post_init__(self) -> None:
+        _check_path("the path of an overlay", self.path, target=True)
+        _check_number("size_bytes", self.size_bytes, 4096, 1 << 40)
+        # What holds the layers, and the layers.
+        _check_number("inodes", self.inodes, 8, 1 << 30)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesystemConfig:
     """Say what a plugin sees of the file system: nothing but what is named here.
@@ -112,8 +148,12 @@ class FilesystemConfig:
         writable_paths: Those that may be written, too. A host that is root runs plugins as users
             that own nothing: they must be let write there.
         bind_mounts: What is shown at another place.
+        overlays: What may be written without the host seeing it.
+        root_path: A directory of the host with a system of its own, or None. What is in it is shown
+            at the root, read-only, but for dev, proc, sys and tmp; and nothing of the host's system
+            is. Other paths are shown in it where it has a place for them, or none above it.
         system_paths: Whether what programs need is shown, read-only: /usr and what links there, the
-            cache of the dynamic loader, certificates.
+            cache of the dynamic loader, certificates. Not with ``root_path``.
         tmp_size_bytes: Bytes of /tmp, which are memory.
         tmp_inodes: Files in /tmp.
 
@@ -124,6 +164,8 @@ class FilesystemConfig:
     read_only_paths: tuple[str, ...] = ()
     writable_paths: tuple[str, ...] = ()
     bind_mounts: tuple[BindMount, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+    root_path: str | None = None
     system_paths: bool = True
     tmp_size_bytes: int = 64 * _MIB
     tmp_inodes: int = 4096
@@ -137,11 +179,20 @@ class FilesystemConfig:
             for path in getattr(self, name):
                 _check_path(f"a path of {name}", path, target=True)
         object.__setattr__(self, "bind_mounts", tuple(self.bind_mounts))
+        object.__setattr__(self, "overlays", tuple(self.overlays))
+        if self.root_path is not None:
+            _check_path("root_path", self.root_path, target=True)
         places = [
             *self.read_only_paths,
             *self.writable_paths,
             *(mount.target for mount in self.bind_mounts),
+            *(overlay.path for overlay in self.overlays),
         ]
+        if len(places) > _MOST_PLACES:
+            raise _refuse(
+                f"{len(places)} paths are shown, more than {_MOST_PLACES}",
+                "show a directory above several of them",
+            )
         twice = {place for place in places if places.count(place) > 1}
         if twice:
             raise _refuse(
@@ -220,6 +271,15 @@ class SandboxConfig:
                 f"{self.enable_network_namespace}",
                 "an isolated network takes a namespace of its own, the full one is the host's: "
                 "change one of the two",
+            )
+        files = self.filesystem
+        if not self.enable_mount_namespace and (
+            files.bind_mounts or files.overlays or files.root_path is not None
+        ):
+            raise _refuse(
+                "bind_mounts, overlays and root_path change what is seen where, which takes "
+                "enable_mount_namespace",
+                "leave it on; without it there are read_only_paths and writable_paths",
             )
         if self.seccomp is None and not self.capabilities.no_new_privs and not self.enable_landlock:
             return

@@ -85,6 +85,8 @@ class Confinement:
         lock = policy.lock()
         flags = SpawnFlag.PID if self.cell is not None and policy.in_pid_namespace else SpawnFlag(0)
         flags |= SpawnFlag.SHOWN if policy.shows_program else SpawnFlag(0)
+        if policy.program == "native" and policy.is_strict:
+            flags |= SpawnFlag.STRICT
         fds: list[int] = []
         given: tuple[tuple[SpawnFlag, int | None], ...] = (
             (SpawnFlag.PLAN, self._memory("plan", self.plan.build(len(own) + 1))),

@@ -40,6 +40,8 @@ _DEVICE_LINKS: Final = {
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
 }
+# What is the sandbox's own in any root.
+_OWN: Final = ("dev", "proc", "sys", "tmp")
 _ROOT_BYTES: Final = 4 << 20
 _ROOT_INODES: Final = 4096
 _READ_ONLY: Final = Mount.READ_ONLY | Mount.RECURSIVE | Mount.PLAIN
@@ -88,10 +90,11 @@ def build_root(
     plan.root(size_bytes=_ROOT_BYTES, inodes=_ROOT_INODES)
     fds: list[int] = []
     try:
-        links, shown = _system() if config.system_paths else ({}, [])
+        links, shown = _base(config)
         for path, target in links.items():
             plan.link(path, target)
         shown += [_Shown(path, path, _READ_ONLY) for path in config.read_only_paths]
+        shown += [_Shown(each.path, each.path, _READ_ONLY) for each in config.overlays]
         shown += [_Shown(path, path, _WRITABLE) for path in config.writable_paths]
         shown += [
             _Shown(mount.source, mount.target, _READ_ONLY if mount.readonly else _WRITABLE)
@@ -130,6 +133,31 @@ def build_root(
             os.close(fd)
         raise
     return fds
+
+
+def _base(config: FilesystemConfig) -> tuple[dict[str, str], list[_Shown]]:
+    if config.root_path is not None:
+        return _top_of(config.root_path)
+    return _system() if config.system_paths else ({}, [])
+
+
+def _top_of(root: str) -> tuple[dict[str, str], list[_Shown]]:
+    """Return what is at the top of a root of the operator's: links, and what is shown."""
+    links: dict[str, str] = {}
+    shown: list[_Shown] = []
+    try:
+        entries = sorted(Path(root).iterdir())
+    except OSError as err:
+        raise _cannot_be_shown(root, err.strerror or str(err)) from err
+    for source in entries:
+        name = source.name
+        if name in _OWN:
+            continue
+        if source.is_symlink():
+            links[name] = str(source.readlink())
+        elif source.is_dir() or source.is_file():
+            shown.append(_Shown(str(source), f"/{name}", _READ_ONLY))
+    return links, shown
 
 
 def _system() -> tuple[dict[str, str], list[_Shown]]:

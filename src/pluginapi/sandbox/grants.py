@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from pluginapi.errors import SandboxError
 from pluginapi.requirements import FilesystemAccess, NetworkAccess, PluginRequirements
-from pluginapi.sandbox.config import NetworkConfig, NetworkMode, SandboxConfig
+from pluginapi.sandbox.config import NetworkConfig, NetworkMode, Overlay, SandboxConfig
 
 __all__ = ["granted"]
 
@@ -28,10 +28,12 @@ def granted(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> San
         SandboxError: With code ``sandbox.not_granted`` when it needs what is not offered; the hint
             has the lines that would offer it.
     """
+    writable, overlays = _writable(needs, offer, plugin)
     files = replace(
         offer.filesystem,
         read_only_paths=_readable(needs, offer, plugin),
-        writable_paths=_writable(needs, offer, plugin),
+        writable_paths=writable,
+        overlays=overlays,
     )
     mode = _network(needs, offer, plugin)
     return replace(
@@ -47,18 +49,31 @@ def _readable(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> t
         return ()
     files = offer.filesystem
     for path in needs.filesystem.allowed_paths:
-        if not _covered(path, (*files.read_only_paths, *files.writable_paths)):
+        overlaid = (overlay.path for overlay in files.overlays)
+        if not _covered(path, (*files.read_only_paths, *files.writable_paths, *overlaid)):
             raise _refused(plugin, f"to read {path}", "filesystem", f'read_only_paths = ["{path}"]')
     return tuple(dict.fromkeys(needs.filesystem.allowed_paths))
 
 
-def _writable(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> tuple[str, ...]:
+def _writable(
+    needs: PluginRequirements, offer: SandboxConfig, plugin: str
+) -> tuple[tuple[str, ...], tuple[Overlay, ...]]:
+    """Return what it may write, and what it may write without the host seeing it."""
     if needs.filesystem.access is not FilesystemAccess.READ_WRITE:
-        return ()
-    for path in needs.filesystem.allowed_paths:
-        if not _covered(path, offer.filesystem.writable_paths):
+        return (), ()
+    writable: list[str] = []
+    overlays: list[Overlay] = []
+    for path in dict.fromkeys(needs.filesystem.allowed_paths):
+        over = next(
+            (each for each in offer.filesystem.overlays if _covered(path, [each.path])), None
+        )
+        if _covered(path, offer.filesystem.writable_paths):
+            writable.append(path)
+        elif over is not None:
+            overlays.append(replace(over, path=path))
+        else:
             raise _refused(plugin, f"to write {path}", "filesystem", f'writable_paths = ["{path}"]')
-    return tuple(dict.fromkeys(needs.filesystem.allowed_paths))
+    return tuple(writable), tuple(overlays)
 
 
 def _covered(path: str, offered: Iterable[str]) -> bool:

@@ -24,7 +24,7 @@ _MAGIC: Final = 0x314E4C50
 _RLIMIT, _KEYRING, _SETNS, _UNSHARE, _HOSTNAME, _IDS = 1, 2, 3, 4, 5, 6
 _CAPS, _NO_NEW_PRIVS, _LANDLOCK, _SECCOMP, _DUMPABLE = 7, 8, 9, 10, 11
 _ROOT, _DIR, _FILE, _LINK, _BIND, _TMPFS, _PROC, _SEAL, _PIVOT = range(12, 21)
-_CGROUP, _RULES, _DIES_WITH_PARENT, _USERNS = range(21, 25)
+_CGROUP, _RULES, _DIES_WITH_PARENT, _USERNS, _OVERLAY = range(21, 26)
 _MOST_HOSTNAME: Final = 64
 _MOST_PATH: Final = 4095
 _PAGE: Final = 4096
@@ -37,6 +37,7 @@ _HINTS: Final = {
     "root": "a root of its own takes a mount namespace of its own: make or enter one before",
     "bind": "what is shown must be there, and its place in the root, by paths without links",
     "proc": "/proc takes a PID namespace of one's own, in which this process is",
+    "overlay": "an overlay takes a kernel that has overlayfs, and a directory that it can be over",
     "pivot": "a root must have been begun, and mounts not be shared",
     "user namespace": "a user namespace takes a machine that allows them: see `pluginapi doctor`",
     "cgroup": "see who may write to the group, and whether it may have processes; cgroups(7)",
@@ -255,6 +256,31 @@ class Plan:
         """Mount an empty file system in memory, bounded in bytes and files."""
         data = _tmpfs(size_bytes, inodes, mode, flags) + _path(path)
         self.steps.append(("tmpfs", _TMPFS, data))
+        return self
+
+    def overlay(
+        self,
+        path: str,
+        *,
+        size_bytes: int,
+        inodes: int,
+        in_user_namespace: bool,
+        mode: int = 0o777,
+        flags: Mount = Mount.PLAIN | Mount.NO_EXEC,
+    ) -> Plan:
+        """Keep changes to a directory in memory, bounded in bytes and files; after the pivot.
+
+        Args:
+            path: The directory.
+            size_bytes: Bytes of what changes.
+            inodes: Files of what changes, and some more.
+            in_user_namespace: Whether the rights to mount are those of a user namespace.
+            mode: Of the directory, as it is seen then.
+            flags: Of the mount.
+        """
+        data = _tmpfs(size_bytes, inodes, mode, flags)
+        data += struct.pack("=II", in_user_namespace, 0) + _path(path)
+        self.steps.append(("overlay", _OVERLAY, data))
         return self
 
     def proc(

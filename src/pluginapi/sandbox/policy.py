@@ -19,7 +19,8 @@ from pluginapi.sandbox.landlock import FileAccess, landlock_abi
 from pluginapi.sandbox.plan import Plan
 from pluginapi.sandbox.program_filters import (
     HOLDER_FILTER,
-    STRICT_WORKER_FILTER,
+    STRICT_NATIVE_FILTER,
+    STRICT_PYTHON_FILTER,
     Program,
     starting_filter,
 )
@@ -99,13 +100,6 @@ class Policy:
     privileged: bool
 
     def __post_init__(self) -> None:
-        if self.program == "native" and self.config.seccomp is SeccompMode.STRICT:
-            raise SandboxUnavailable(
-                "the native worker receives and sends with more than read and write, which is all "
-                "that the strict filter leaves it",
-                layer="seccomp",
-                hint='use SeccompMode.BASIC, seccomp = "basic", for native plugins',
-            )
         if (
             not self.privileged
             and self._any_namespace()
@@ -237,6 +231,13 @@ class Policy:
             plan.tmpfs("tmp", size_bytes=files.tmp_size_bytes, inodes=files.tmp_inodes)
             if config.enable_pid_namespace:
                 plan.proc(processes_only=True)
+            for overlay in files.overlays:
+                plan.overlay(
+                    overlay.path,
+                    size_bytes=overlay.size_bytes,
+                    inodes=overlay.inodes,
+                    in_user_namespace=not self.privileged,
+                )
         if entered := self.cell_namespaces & ~(CLONE_NEWPID | CLONE_NEWUSER):
             plan.enter_namespaces(0, entered)
         if self.cell_namespaces & CLONE_NEWUSER:
@@ -249,17 +250,22 @@ class Policy:
 
         A native one does when its plugin is loaded, a Python one when it has joined its channel.
         """
-        if self.program == "python" and self.config.seccomp is SeccompMode.STRICT:
-            return Plan().seccomp(STRICT_WORKER_FILTER.build())
+        if self.program == "python" and self.is_strict:
+            return Plan().seccomp(STRICT_PYTHON_FILTER.build())
         if self.program != "native":
             return None
         plan = Plan()
         if self.privileged:
             plan.dumpable(on=False)
-        wanted = self._filter()
+        wanted = STRICT_NATIVE_FILTER if self.is_strict else self._filter()
         if wanted is not None:
             plan.seccomp(wanted.build())
         return plan
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether the worker computes and answers, and can do nothing else."""
+        return self.config.seccomp is SeccompMode.STRICT
 
     def _filter(self) -> SeccompFilter | None:
         wanted = self.config.seccomp
@@ -274,9 +280,10 @@ class Policy:
             return None
         if self.program == "python":
             # Joining takes a few calls more than serving.
-            strict = self.config.seccomp is SeccompMode.STRICT
-            first = SeccompMode.BASIC.filter("python") if strict else wanted
-            return first.replacing(Rule(("seccomp",), ALLOW)).build() if strict else first.build()
+            if self.is_strict:
+                joining = SeccompMode.BASIC.filter("python").replacing(Rule(("seccomp",), ALLOW))
+                return joining.build()
+            return wanted.build()
         assert self.config.seccomp is not None  # noqa: S101 - as `_filter` has seen
         return starting_filter(self.config.seccomp, self.program).build()
 
@@ -307,6 +314,7 @@ class Policy:
         files = self.config.filesystem
         writable = [
             *files.writable_paths,
+            *(overlay.path for overlay in files.overlays),
             *(mount.target for mount in files.bind_mounts if not mount.readonly),
         ]
         rules: list[tuple[str, int]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno as error
 from functools import cache
 from typing import Final, Literal, TypeAlias
 
@@ -12,9 +13,16 @@ from pluginapi.sandbox.seccomp import (
     Rule,
     SeccompFilter,
     SeccompMode,
+    errno,
 )
 
-__all__ = ["HOLDER_FILTER", "STRICT_WORKER_FILTER", "Program", "starting_filter"]
+__all__ = [
+    "HOLDER_FILTER",
+    "STRICT_NATIVE_FILTER",
+    "STRICT_PYTHON_FILTER",
+    "Program",
+    "starting_filter",
+]
 
 Program: TypeAlias = Literal["python", "native", "command"]
 """What is confined: a worker of either kind, or any program."""
@@ -50,7 +58,7 @@ HOLDER_FILTER: Final = SeccompFilter((Rule(_WAITING, ALLOW),), default=KILL_PROC
 # <asm-generic/socket.h>
 _SOL_SOCKET: Final = 1
 _SO_RCVTIMEO: Final = 20
-STRICT_WORKER_FILTER: Final = SeccompMode.STRICT.filter("python").replacing(
+STRICT_PYTHON_FILTER: Final = SeccompMode.STRICT.filter("python").replacing(
     Rule(
         ("setsockopt",),
         ALLOW,
@@ -61,6 +69,11 @@ STRICT_WORKER_FILTER: Final = SeccompMode.STRICT.filter("python").replacing(
     )
 )
 """The strict filter, and how long the Python worker waits on its channel."""
+
+STRICT_NATIVE_FILTER: Final = SeccompMode.STRICT.filter("native").replacing(
+    Rule(("brk", "mmap", "mremap"), errno(error.ENOMEM))
+)
+"""The strict filter. A plugin that takes more memory than was taken ahead gets none: it goes on."""
 
 
 @cache

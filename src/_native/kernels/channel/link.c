@@ -82,6 +82,16 @@ pa_channel_status pa_link_share(pa_link *link, void *memory, size_t capacity, si
     return PA_CHANNEL_OK;
 }
 
+pa_channel_status pa_link_plain(pa_link *link) {
+    if (link->shared || link->unsent_low != link->unsent_high) {
+        return PA_CHANNEL_REFUSED;
+    }
+    link->spin_ns = 0;
+    link->losses = 0;
+    link->asleep_at = 0;
+    return pa_socket_plain(link);
+}
+
 size_t pa_link_most(const pa_link *link) {
     const size_t ring = link->shared ? pa_ring_most(&link->out) : link->max_len;
     return ring < link->max_len ? ring : link->max_len;

@@ -63,6 +63,7 @@ typedef struct pa_link {
     uint32_t skip;      /* receives that park at once, until spinning is tried again */
     uint64_t asleep_at; /* when it was armed, or 0 */
 
+    int plain;            /* nothing but read(2) and write(2) is called */
     uint32_t empty_bells; /* in a row, without a frame */
     uint32_t slice_ms;    /* SO_RCVTIMEO as it is set */
     pa_link_stats stats;
@@ -83,6 +84,11 @@ void pa_link_hang_up(pa_link *link);
  * peer sends no more of them until it has changed. */
 pa_channel_status pa_link_share(pa_link *link, void *memory, size_t capacity, size_t area_capacity,
                                 int is_host);
+
+/* From now on call nothing but read(2) and write(2), for a process that may do no more: receiving
+ * waits without a time limit, polling finds what has been read already, and sending waits for room.
+ * SIGPIPE must be ignored. REFUSED with rings, or while something is unsent. */
+pa_channel_status pa_link_plain(pa_link *link);
 
 /* The longest body that pa_link_send takes. */
 size_t pa_link_most(const pa_link *link);

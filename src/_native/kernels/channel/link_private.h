@@ -23,6 +23,9 @@ pa_channel_status pa_socket_drain(pa_link *link, int wait, uint64_t timeout_ns, 
 /* Wait for bytes of frames and keep them. OK may be a false alarm. */
 pa_channel_status pa_socket_fill(pa_link *link, uint64_t timeout_ns);
 
+/* Make ready what pa_link_plain promises. */
+pa_channel_status pa_socket_plain(pa_link *link);
+
 /* Send one byte. A socket that is full of bells will wake the peer anyway. */
 pa_channel_status pa_socket_ring(pa_link *link);
 

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "link_private.h"
 
@@ -74,6 +76,28 @@ pa_channel_status pa_socket_flush(pa_link *link) {
     return PA_CHANNEL_OK;
 }
 
+static pa_channel_status write_whole(pa_link *link, const uint8_t *data, size_t size) {
+    while (size != 0) {
+        const ssize_t written = write(link->fd, data, size);
+        if (written >= 0) {
+            data += written;
+            size -= (size_t)written;
+        } else if (errno != EINTR) {
+            return ended(link, errno);
+        }
+    }
+    return PA_CHANNEL_OK;
+}
+
+static pa_channel_status write_pieces(pa_link *link, const pa_part *pieces, size_t count) {
+    pa_channel_status status = PA_CHANNEL_OK;
+    size_t i;
+    for (i = 0; i < count && status == PA_CHANNEL_OK; i++) {
+        status = write_whole(link, pieces[i].data, pieces[i].size);
+    }
+    return status;
+}
+
 pa_channel_status pa_socket_send(pa_link *link, const pa_frame *frame, const pa_part *parts,
                                  size_t count) {
     uint8_t small[SMALL];
@@ -106,6 +130,11 @@ pa_channel_status pa_socket_send(pa_link *link, const pa_frame *frame, const pa_
         }
         pieces[0].size = used;
         count = 1;
+    }
+    if (link->plain) {
+        return write_pieces(link, pieces, count);
+    }
+    if (count == 1) {
         do {
             sent = send(link->fd, small, used, MSG_NOSIGNAL | MSG_DONTWAIT);
         } while (sent < 0 && errno == EINTR);
@@ -150,6 +179,9 @@ pa_channel_status pa_socket_ring(pa_link *link) {
 
 static pa_channel_status receive(pa_link *link, uint8_t *target, size_t size, size_t *got) {
     ssize_t count;
+    if (link->plain) {
+        return PA_CHANNEL_AGAIN; /* it would wait: pa_socket_fill does */
+    }
     do {
         count = recv(link->fd, target, size, MSG_DONTWAIT);
     } while (count < 0 && errno == EINTR);
@@ -274,6 +306,20 @@ static pa_channel_status set_slice(pa_link *link, uint32_t slice_ms) {
     return PA_CHANNEL_OK;
 }
 
+pa_channel_status pa_socket_plain(pa_link *link) {
+    const int flags = fcntl(link->fd, F_GETFL);
+    pa_channel_status status;
+    if (flags < 0 || fcntl(link->fd, F_SETFL, flags & ~O_NONBLOCK) < 0) {
+        return ended(link, errno);
+    }
+    status = set_slice(link, 0);
+    if (status == PA_CHANNEL_OK) {
+        status = pa_buffer_reserve(&link->stream, STREAM_CAPACITY);
+    }
+    link->plain = status == PA_CHANNEL_OK;
+    return status;
+}
+
 pa_channel_status pa_socket_wait(pa_link *link, int write, uint64_t timeout_ns) {
     struct pollfd wanted = {.fd = link->fd, .events = (short)(POLLIN | (write ? POLLOUT : 0))};
     const uint64_t ms = timeout_ns / 1000000u + (timeout_ns % 1000000u != 0);
@@ -299,13 +345,34 @@ static pa_channel_status limit_wait(pa_link *link, uint64_t timeout_ns, int *wai
     return set_slice(link, timeout_ns == PA_LINK_NEVER ? 0 : SLICE_MS);
 }
 
+/* Read what there is, or wait for it: OK also for a signal in between. */
+static pa_channel_status fill_plain(pa_link *link) {
+    uint8_t *const target = link->in_partial ? link->body.data + link->partial_have
+                                             : link->stream.data + link->high;
+    const size_t room = link->in_partial ? link->partial.len - link->partial_have
+                                         : STREAM_CAPACITY - link->high;
+    const ssize_t got = read(link->fd, target, room);
+    if (got > 0) {
+        *(link->in_partial ? &link->partial_have : &link->high) += (size_t)got;
+        return PA_CHANNEL_OK;
+    }
+    if (got < 0 && errno == EINTR) {
+        return PA_CHANNEL_INTERRUPTED;
+    }
+    return ended(link, got == 0 ? 0 : errno);
+}
+
 pa_channel_status pa_socket_fill(pa_link *link, uint64_t timeout_ns) {
     const size_t have = link->high - link->low;
     int wait = 1;
     ssize_t got;
     pa_channel_status status;
     if (link->in_partial) {
-        return pa_socket_wait(link, 0, timeout_ns);
+        return link->plain ? fill_plain(link) : pa_socket_wait(link, 0, timeout_ns);
+    }
+    if (link->plain) {
+        make_room(link, have);
+        return link->high == STREAM_CAPACITY ? PA_CHANNEL_OK : fill_plain(link);
     }
     status = pa_buffer_reserve(&link->stream, STREAM_CAPACITY);
     if (status == PA_CHANNEL_OK) {

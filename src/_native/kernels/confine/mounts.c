@@ -8,22 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "steps.h"
-
-/* <linux/mount.h>, written out: it cannot stand beside <sys/mount.h> of every C library. */
-#define TREE_CLONE 1u
-#define TREE_CLOEXEC ((unsigned)O_CLOEXEC)
-#define TREE_RECURSIVE 0x8000u
-#define EMPTY_PATH 0x1000u
-#define MOVE_FROM_EMPTY_PATH 4u
-#define MOVE_TO_EMPTY_PATH 0x40u
-#define FS_CLOEXEC 1u
-#define CONFIG_SET_STRING 1u
-#define CONFIG_CREATE 6u
-#define ATTR_READ_ONLY 1u
-#define ATTR_NO_SUID 2u
-#define ATTR_NO_DEV 4u
-#define ATTR_NO_EXEC 8u
+#include "mounts_private.h"
 
 #ifndef SYS_openat2
 #define SYS_openat2 437
@@ -36,31 +21,24 @@ typedef struct mount_attributes {
     uint64_t set, clear, propagation, userns_fd;
 } mount_attributes;
 
-/* The path of a step, with the 0 that calls want. The check has bounded it. */
-typedef struct path_text {
-    char text[4096];
-} path_text;
-
-static const char *path_of(const pa_step *step, size_t from, size_t size, path_text *path) {
+const char *pa_step_path(const pa_step *step, size_t from, size_t size, pa_path_text *path) {
     memcpy(path->text, step->data + from, size);
     path->text[size] = '\0';
     return path->text;
 }
 
-static const char *rest_of(const pa_step *step, size_t from, path_text *path) {
-    return path_of(step, from, step->size - from, path);
+const char *pa_step_rest(const pa_step *step, size_t from, pa_path_text *path) {
+    return pa_step_path(step, from, step->size - from, path);
 }
 
-static uint64_t attributes(uint32_t flags) {
+uint64_t pa_mounts_attributes(uint32_t flags) {
     return (flags & PA_MOUNT_READ_ONLY ? ATTR_READ_ONLY : 0u) |
            (flags & PA_MOUNT_NO_EXEC ? ATTR_NO_EXEC : 0u) |
            (flags & PA_MOUNT_NO_DEV ? ATTR_NO_DEV : 0u) |
            (flags & PA_MOUNT_NO_SUID ? ATTR_NO_SUID : 0u);
 }
 
-/* Open what is there, below the root and over no link: whoever can swap a directory for a link at
- * this moment gets an error, never another place. */
-static int open_in(int root, const char *path, int flags, const char **call) {
+int pa_mounts_open(int root, const char *path, int flags, const char **call) {
     struct open_how how;
     int base = root, fd, error;
     if (base < 0) {
@@ -87,11 +65,11 @@ static int open_above(int root, char *path, const char **name, const char **call
     char *const slash = strrchr(path, '/');
     if (slash == NULL) {
         *name = path;
-        return open_in(root, ".", O_PATH | O_DIRECTORY, call);
+        return pa_mounts_open(root, ".", O_PATH | O_DIRECTORY, call);
     }
     *slash = '\0';
     *name = slash + 1;
-    return open_in(root, path, O_PATH | O_DIRECTORY, call);
+    return pa_mounts_open(root, path, O_PATH | O_DIRECTORY, call);
 }
 
 /* snprintf may not be called here. `number` has room for 24 bytes; the text starts in it. */
@@ -105,11 +83,11 @@ static const char *digits(uint64_t value, unsigned base, char *number) {
     return at;
 }
 
-static int set_string(int fs, const char *key, const char *value) {
+int pa_mounts_set(int fs, const char *key, const char *value) {
     return syscall(SYS_fsconfig, fs, CONFIG_SET_STRING, key, value, 0) == 0 ? 0 : errno;
 }
 
-static int new_tmpfs(const pa_plan_tmpfs *tmpfs, int *mount_fd, const char **call) {
+int pa_mounts_tmpfs(const pa_plan_tmpfs *tmpfs, int *mount_fd, const char **call) {
     char number[24];
     int error;
     const int fs = (int)syscall(SYS_fsopen, "tmpfs", FS_CLOEXEC);
@@ -118,19 +96,19 @@ static int new_tmpfs(const pa_plan_tmpfs *tmpfs, int *mount_fd, const char **cal
         return errno;
     }
     *call = "fsconfig";
-    error = set_string(fs, "size", digits(tmpfs->bytes, 10, number));
+    error = pa_mounts_set(fs, "size", digits(tmpfs->bytes, 10, number));
     if (error == 0) {
-        error = set_string(fs, "nr_inodes", digits(tmpfs->inodes, 10, number));
+        error = pa_mounts_set(fs, "nr_inodes", digits(tmpfs->inodes, 10, number));
     }
     if (error == 0) {
-        error = set_string(fs, "mode", digits(tmpfs->mode, 8, number));
+        error = pa_mounts_set(fs, "mode", digits(tmpfs->mode, 8, number));
     }
     if (error == 0 && syscall(SYS_fsconfig, fs, CONFIG_CREATE, NULL, NULL, 0) != 0) {
         error = errno;
     }
     if (error == 0) {
         *call = "fsmount";
-        *mount_fd = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, attributes(tmpfs->flags));
+        *mount_fd = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, pa_mounts_attributes(tmpfs->flags));
         error = *mount_fd >= 0 ? 0 : errno;
     }
     (void)close(fs);
@@ -140,7 +118,7 @@ static int new_tmpfs(const pa_plan_tmpfs *tmpfs, int *mount_fd, const char **cal
 static int set_attributes(int mount_fd, uint32_t flags, const char **call) {
     mount_attributes wanted;
     memset(&wanted, 0, sizeof wanted);
-    wanted.set = attributes(flags);
+    wanted.set = pa_mounts_attributes(flags);
     wanted.propagation = MS_PRIVATE;
     *call = "mount_setattr";
     return syscall(SYS_mount_setattr, mount_fd, "",
@@ -150,9 +128,8 @@ static int set_attributes(int mount_fd, uint32_t flags, const char **call) {
                : errno;
 }
 
-/* Put a mount where a path is, and close it. */
-static int put(int mount_fd, int root, const char *path, const char **call) {
-    const int target = open_in(root, path, O_PATH, call);
+int pa_mounts_put(int mount_fd, int root, const char *path, const char **call) {
+    const int target = pa_mounts_open(root, path, O_PATH, call);
     int error = target < 0 ? -target : 0;
     if (error == 0) {
         *call = "move_mount";
@@ -179,7 +156,7 @@ int pa_step_root(const pa_step *step, int *root, const char **call) {
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
         return errno;
     }
-    error = new_tmpfs(&tmpfs, &mount_fd, call);
+    error = pa_mounts_tmpfs(&tmpfs, &mount_fd, call);
     if (error != 0) {
         return error;
     }
@@ -195,12 +172,12 @@ int pa_step_root(const pa_step *step, int *root, const char **call) {
 }
 
 int pa_step_dir(const pa_step *step, int root, const char **call) {
-    path_text path;
+    pa_path_text path;
     char *slash = path.text;
     const mode_t mode = pa_step_u32(step, 0);
-    (void)rest_of(step, 8, &path);
+    (void)pa_step_rest(step, 8, &path);
     for (;;) {
-        path_text part;
+        pa_path_text part;
         const char *name;
         int above, error = 0;
         slash = strchr(slash, '/');
@@ -229,10 +206,10 @@ int pa_step_dir(const pa_step *step, int root, const char **call) {
 }
 
 int pa_step_file(const pa_step *step, int root, const char **call) {
-    path_text path;
+    pa_path_text path;
     const char *name;
     int fd, error = 0;
-    const int above = open_above(root, (char *)(uintptr_t)rest_of(step, 8, &path), &name, call);
+    const int above = open_above(root, (char *)(uintptr_t)pa_step_rest(step, 8, &path), &name, call);
     if (above < 0) {
         return -above;
     }
@@ -248,17 +225,17 @@ int pa_step_file(const pa_step *step, int root, const char **call) {
 }
 
 int pa_step_link(const pa_step *step, int root, const char **call) {
-    path_text path, target;
+    pa_path_text path, target;
     const char *name;
     const size_t size = pa_step_u32(step, 0);
     int error = 0;
     const int above =
-        open_above(root, (char *)(uintptr_t)path_of(step, 8, size, &path), &name, call);
+        open_above(root, (char *)(uintptr_t)pa_step_path(step, 8, size, &path), &name, call);
     if (above < 0) {
         return -above;
     }
     *call = "symlink";
-    if (symlinkat(rest_of(step, 8 + size, &target), above, name) != 0) {
+    if (symlinkat(pa_step_rest(step, 8 + size, &target), above, name) != 0) {
         error = errno;
     }
     (void)close(above);
@@ -294,12 +271,12 @@ static int open_source(const char *path, int checked, const char **call) {
 }
 
 int pa_step_bind(const pa_step *step, int root, const int *fds, const char **call) {
-    path_text path;
+    pa_path_text path;
     const uint32_t flags = pa_step_u32(step, 4);
     const size_t size = pa_step_u32(step, 8);
     int error, tree;
     const int source =
-        open_source(rest_of(step, 16 + size, &path), fds[pa_step_u32(step, 0)], call);
+        open_source(pa_step_rest(step, 16 + size, &path), fds[pa_step_u32(step, 0)], call);
     if (source < 0) {
         return -source;
     }
@@ -318,20 +295,20 @@ int pa_step_bind(const pa_step *step, int root, const int *fds, const char **cal
         (void)close(tree);
         return error;
     }
-    return put(tree, root, path_of(step, 16, size, &path), call);
+    return pa_mounts_put(tree, root, pa_step_path(step, 16, size, &path), call);
 }
 
 int pa_step_tmpfs(const pa_step *step, int root, const char **call) {
-    path_text path;
+    pa_path_text path;
     pa_plan_tmpfs tmpfs;
     int mount_fd, error;
     memcpy(&tmpfs, step->data, sizeof tmpfs);
-    error = new_tmpfs(&tmpfs, &mount_fd, call);
-    return error != 0 ? error : put(mount_fd, root, rest_of(step, sizeof tmpfs, &path), call);
+    error = pa_mounts_tmpfs(&tmpfs, &mount_fd, call);
+    return error != 0 ? error : pa_mounts_put(mount_fd, root, pa_step_rest(step, sizeof tmpfs, &path), call);
 }
 
 int pa_step_proc(const pa_step *step, int root, const char **call) {
-    path_text path;
+    pa_path_text path;
     int mount_fd = -1, error = 0;
     const int fs = (int)syscall(SYS_fsopen, "proc", FS_CLOEXEC);
     *call = "fsopen";
@@ -339,24 +316,24 @@ int pa_step_proc(const pa_step *step, int root, const char **call) {
         return errno;
     }
     *call = "fsconfig";
-    error = pa_step_u32(step, 4) != 0 ? set_string(fs, "subset", "pid") : 0;
+    error = pa_step_u32(step, 4) != 0 ? pa_mounts_set(fs, "subset", "pid") : 0;
     if (error == 0 && syscall(SYS_fsconfig, fs, CONFIG_CREATE, NULL, NULL, 0) != 0) {
         error = errno;
     }
     if (error == 0) {
         *call = "fsmount";
-        mount_fd = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, attributes(pa_step_u32(step, 0)));
+        mount_fd = (int)syscall(SYS_fsmount, fs, FS_CLOEXEC, pa_mounts_attributes(pa_step_u32(step, 0)));
         error = mount_fd >= 0 ? 0 : errno;
     }
     (void)close(fs);
-    return error != 0 ? error : put(mount_fd, root, rest_of(step, 8, &path), call);
+    return error != 0 ? error : pa_mounts_put(mount_fd, root, pa_step_rest(step, 8, &path), call);
 }
 
 int pa_step_seal(const pa_step *step, int root, const char **call) {
-    path_text path;
-    const char *const text = rest_of(step, 8, &path);
+    pa_path_text path;
+    const char *const text = pa_step_rest(step, 8, &path);
     int error;
-    const int fd = open_in(root, text, O_PATH, call);
+    const int fd = pa_mounts_open(root, text, O_PATH, call);
     if (fd < 0) {
         return -fd;
     }

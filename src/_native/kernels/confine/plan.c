@@ -31,7 +31,7 @@ const char *pa_plan_name(unsigned kind) {
         "ids",  "capabilities", "no_new_privs", "landlock", "seccomp", "dumpable",
         "root", "directory",    "file",    "link",     "bind",    "tmpfs",
         "proc", "seal",         "pivot",   "cgroup",   "rules",   "dies_with_parent",
-        "user namespace",
+        "user namespace", "overlay",
     };
     return kind <= PA_STEP_LAST ? names[kind] : names[0];
 }
@@ -63,7 +63,9 @@ static int is_path(const uint8_t *at, size_t size) {
 
 /* What a mount step is given before its path. */
 static size_t before_path(unsigned kind) {
-    return kind == PA_STEP_TMPFS ? sizeof(pa_plan_tmpfs) : 8;
+    return kind == PA_STEP_TMPFS     ? sizeof(pa_plan_tmpfs)
+           : kind == PA_STEP_OVERLAY ? sizeof(pa_plan_overlay)
+                                     : 8;
 }
 
 static int is_tmpfs(const pa_step *step) {
@@ -71,6 +73,13 @@ static int is_tmpfs(const pa_step *step) {
     memcpy(&tmpfs, step->data, sizeof tmpfs);
     return tmpfs.bytes >= 4096 && tmpfs.inodes >= 1 && tmpfs.mode <= 07777 &&
            (tmpfs.flags & ~(uint32_t)(PA_MOUNT_ALL & ~PA_MOUNT_RECURSIVE)) == 0;
+}
+
+/* It begins with a tmpfs. */
+static int is_overlay(const pa_step *step) {
+    pa_plan_overlay overlay;
+    memcpy(&overlay, step->data, sizeof overlay);
+    return is_tmpfs(step) && overlay.in_userns <= 1 && overlay.reserved == 0;
 }
 
 static int has_path(const pa_step *step) {
@@ -145,6 +154,8 @@ static int valued(const pa_step *step, size_t fd_count) {
         return is_tmpfs(step);
     case PA_STEP_TMPFS:
         return is_tmpfs(step) && has_path(step);
+    case PA_STEP_OVERLAY:
+        return is_overlay(step) && has_path(step);
     case PA_STEP_DIR:
     case PA_STEP_FILE:
         return pa_step_u32(step, 0) <= 07777 && has_path(step);
@@ -284,6 +295,8 @@ static int run(const pa_step *step, const int *fds, int *root, const char **call
         return pa_step_proc(step, *root, call);
     case PA_STEP_SEAL:
         return pa_step_seal(step, *root, call);
+    case PA_STEP_OVERLAY:
+        return pa_step_overlay(step, *root, call);
     default:
         return pa_step_pivot(step, root, call);
     }

@@ -17,7 +17,7 @@
 
 #define PA_PLAN_MAGIC UINT32_C(0x314e4c50) /* "PLN1" */
 #define PA_PLAN_MOST_BYTES ((size_t)1 << 20)
-#define PA_PLAN_MOST_STEPS 256u
+#define PA_PLAN_MOST_STEPS 1024u
 
 /* Kinds of steps, with what they are given. A descriptor is a number in the list of pa_plan_run. */
 enum {
@@ -53,7 +53,9 @@ enum {
     PA_STEP_DIES_WITH_PARENT = 23, /* nothing; PR_SET_PDEATHSIG. A change of the user undoes it */
     PA_STEP_USERNS = 24,  /* u32 uid, u32 gid, each mapped to the one that the process has; a user
                            * namespace of its own, user_namespaces(7). Needs /proc */
-    PA_STEP_LAST = PA_STEP_USERNS
+    /* In the tree of files, when it is the root. */
+    PA_STEP_OVERLAY = 25, /* pa_plan_overlay, path; changes to this directory go to memory */
+    PA_STEP_LAST = PA_STEP_OVERLAY
 };
 
 /* Flags of mounts. */
@@ -72,6 +74,13 @@ typedef struct pa_plan_tmpfs {
     uint32_t mode;   /* of its root */
     uint32_t flags;  /* PA_MOUNT_* */
 } pa_plan_tmpfs;
+
+/* `tmpfs.mode` is of the directory as it is seen then, `tmpfs.flags` of the overlay. */
+typedef struct pa_plan_overlay {
+    pa_plan_tmpfs tmpfs;
+    uint32_t in_userns; /* 1: without trusted.* attributes, which take rights of the machine */
+    uint32_t reserved;
+} pa_plan_overlay;
 
 typedef struct pa_plan_caps {
     uint64_t bounding;    /* what stays; everything else is dropped */

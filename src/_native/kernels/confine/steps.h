@@ -52,6 +52,9 @@ int pa_step_proc(const pa_step *step, int root, const char **call);
 int pa_step_seal(const pa_step *step, int root, const char **call);
 int pa_step_pivot(const pa_step *step, int *root, const char **call);
 
+/* overlay.c */
+int pa_step_overlay(const pa_step *step, int root, const char **call);
+
 /* filters.c */
 int pa_step_rules(const pa_step *step, const char **call);
 int pa_step_landlock(const pa_step *step, const int *fds, const char **call);
