@@ -90,9 +90,14 @@ VM_KERNEL ?= 6.1
 VM_PYTEST := $(BIN)/python -m pytest -p no:cacheprovider -p no:cov
 test-vm: $(VENV)/test.group ## What takes control groups v2 or a whole machine, in a virtual one (qemu); VM_KERNEL=6.12
 	PLUGINAPI_MUST_SANDBOX=1 PYTHONPATH=tests $(PYTHON) -m vm --kernel $(VM_KERNEL) -- \
-		$(VM_PYTEST) -m 'vm or vm_only' tests/sandbox tests/process $(PYTEST_ARGS)
+		$(VM_PYTEST) -m 'vm or vm_only' tests/sandbox tests/process tests/escape $(PYTEST_ARGS)
 	PLUGINAPI_MUST_SANDBOX=1 PYTHONPATH=tests $(PYTHON) -m vm --kernel $(VM_KERNEL) --cgroups v1 -- \
 		$(VM_PYTEST) tests/sandbox/test_cgroups.py $(PYTEST_ARGS)
+
+vm-tools: ## Install what `make test-vm` takes besides (Debian, as root)
+	@command -v qemu-system-x86_64 depmod > /dev/null && test -x /bin/busybox || { \
+		apt-get update && \
+		apt-get install -y --no-install-recommends qemu-system-x86 busybox-static kmod; }
 
 FUZZ_SECONDS ?= 60
 fuzz: ## Fuzz the kernels (clang); FUZZ_SECONDS=60 for each program, FUZZ_TARGET=keccak for one
@@ -112,4 +117,4 @@ clean: ## Remove everything that was built
 	rm -rf build dist .fuzz .vm $(VENV) docs/_build
 	find src \( -name '*.so' -o -name plugin-worker \) -delete
 
-.PHONY: help build demo test test-all test-sanitize test-emulated test-avx512 test-vm fuzz bench lint clean docs
+.PHONY: help build demo test test-all test-sanitize test-emulated test-avx512 test-vm vm-tools fuzz bench lint clean docs

@@ -119,6 +119,7 @@ async def test_what_a_plugin_may_not_do_fails_and_it_goes_on(spy: Spy, attempt: 
     assert await spy("1 + 1") == 2
 
 
+@pytest.mark.vm
 async def test_what_is_reported_is_what_the_kernel_says(spy: Spy) -> None:
     report = spy.process.report()
     assert report.pid == spy.process.pid
@@ -165,6 +166,7 @@ async def test_a_hostile_call_ends_the_plugin_alone(spy: Spy) -> None:
     assert end.signal == 31  # SIGSYS
 
 
+@pytest.mark.vm
 async def test_memory_beyond_the_bound_ends_the_plugin(spy: Spy) -> None:
     assert await spy("len(bytearray(50 << 20))") == 50 << 20
     with pytest.raises(IpcClosed):
@@ -194,6 +196,7 @@ async def test_processes_that_hide_end_with_the_plugin(spy: Spy) -> None:
     eventually(lambda: not any(each.exists() for each in group.directories))
 
 
+@pytest.mark.vm
 async def test_a_native_plugin(
     probe: PluginFile,  # noqa: F811
     forge: Forge,  # noqa: F811
@@ -265,6 +268,7 @@ async def strict_probe(
     return process
 
 
+@pytest.mark.vm
 async def test_a_strict_native_plugin_reads_writes_and_ends(
     probe: PluginFile,  # noqa: F811
     forge: Forge,  # noqa: F811

@@ -13,7 +13,8 @@ from vm.kernels import Kernel
 
 INIT = Path(__file__).with_name("init.sh")
 # What the machine cannot start without; what they depend on is found.
-MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
+# vsock: what the attacks of tests/escape look for, which the kernel would load on demand elsewhere.
+MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "vsock")
 
 
 @dataclass(frozen=True)
