@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -284,6 +285,39 @@ static int sees(pid_t pid) {
     return done(access(path, F_OK) == 0);
 }
 
+/* Of the file that was opened, not of this descriptor: whoever else has it open waits no more. */
+static int stops_waiting(void) {
+    return done(fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK) == 0);
+}
+
+/* Take all instances of inotify that a user may have, and keep them until the input ends. */
+static int takes_watches(void) {
+    char byte;
+    int taken = 0;
+    while (inotify_init1(0) >= 0) {
+        taken++;
+    }
+    printf("%d\n", taken);
+    (void)fflush(stdout);
+    (void)read(STDIN_FILENO, &byte, 1);
+    return 0;
+}
+
+static int watches(void) {
+    return done(inotify_init1(0) >= 0);
+}
+
+/* A child that shares its parent's memory becomes another user: the parent cannot be dumped, or
+ * looked at by its own user, any more. */
+static int hides_its_parent(void) {
+    const pid_t pid = vfork();
+    if (pid == 0) {
+        _exit(setresuid(65534, 65534, 65534) == 0 ? 0 : 1);
+    }
+    (void)waitpid(pid, NULL, 0);
+    return done(prctl(PR_GET_DUMPABLE) != 1);
+}
+
 static int number(char **argv, int at) {
     return argv[at] == NULL ? 0 : (int)strtol(argv[at], NULL, 0);
 }
@@ -297,6 +331,8 @@ int main(int argc, char **argv) {
     } plain[] = {
         {"descriptors", finds_descriptors}, {"type", types},   {"ring", sets_up_ring},
         {"core", dumps_core},               {"root", is_root}, {"memory-exec", executes_from_memory},
+        {"nonblock", stops_waiting},        {"watch", watches}, {"watch-all", takes_watches},
+        {"hide", hides_its_parent},
 #if defined(__x86_64__)
         {"old-gate", calls_by_the_old_gate},
 #endif

@@ -20,12 +20,14 @@ from typing import Any
 import pytest
 
 from escape.cases import CASES
-from escape.runner import run
+from escape.runner import run, run_in_plugin
+from native_build import INCLUDE
 
 if sys.platform != "linux":
     collect_ignore_glob = ["test_*.py"]
 
 SOURCE = Path(__file__).parent / "attack.c"
+PLUGIN = Path(__file__).parent / "attack_plugin.c"
 NOBODY = 65_534
 
 
@@ -69,6 +71,13 @@ def arena() -> Iterator[Arena]:
         directory.chmod(0o755)
         subprocess.run(
             ["cc", "-std=gnu11", "-O1", "-static", "-o", directory / "attack", SOURCE, "-lutil"],
+            check=True,
+        )
+        subprocess.run(
+            [
+                *("cc", "-std=gnu11", "-O1", "-shared", "-fPIC", f"-I{INCLUDE}", "-pthread"),
+                *("-o", directory / "attack.so", PLUGIN, "-lutil"),
+            ],
             check=True,
         )
         outside = Path(tempfile.mkdtemp(prefix="pluginapi-secret-"))
@@ -148,15 +157,29 @@ def as_its_user(tier: str, function: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="module")
 def outcome(arena: Arena) -> Callable[[str, str], list[Any]]:
     """Return how an attack ended in a tier; those of a tier run one by one, each in a sandbox."""
+    return _finding(arena, run, {case.name: arena.args(case.args) for case in CASES})
+
+
+@pytest.fixture(scope="module")
+def plugin_outcome(arena: Arena) -> Callable[[str, str], list[Any]]:
+    """Return how an attack ended that a plugin tried, in a process of its own each."""
+    attacks = {case.name: arena.args(case.args) for case in CASES if case.by_plugin}
+    return _finding(arena, run_in_plugin, attacks)
+
+
+def _finding(
+    arena: Arena,
+    runner: Callable[[str, str, dict[str, list[str]]], dict[str, list[Any]]],
+    attacks: dict[str, list[str]],
+) -> Callable[[str, str], list[Any]]:
     known: dict[str, dict[str, list[Any]]] = {}
 
     def find(tier: str, name: str) -> list[Any]:
         if tier not in known:
-            attacks = {case.name: arena.args(case.args) for case in CASES}
             if os.getuid() == 0:
                 # So that all is imported that the child may not be let read.
-                run("root", str(arena.directory), {"first": ["core"]})
-            known[tier] = as_its_user(tier, lambda: run(tier, str(arena.directory), attacks))
+                runner("root", str(arena.directory), {"first": ["core"]})
+            known[tier] = as_its_user(tier, lambda: runner(tier, str(arena.directory), attacks))
         return known[tier][name]
 
     return find

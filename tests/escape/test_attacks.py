@@ -32,21 +32,43 @@ STOPPED = {
 @pytest.mark.parametrize("case", ON_THIS, ids=lambda case: case.name)
 @pytest.mark.parametrize("tier", TIERS)
 def test_attack(tier: str, case: Case, outcome: Callable[[str, str], list[Any]]) -> None:
+    if there_is(tier):
+        check(case, outcome(tier, case.name), stopped=tier not in case.open_in)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in ON_THIS if case.by_plugin], ids=lambda case: case.name
+)
+@pytest.mark.parametrize("tier", TIERS)
+def test_attack_by_a_plugin(
+    tier: str, case: Case, plugin_outcome: Callable[[str, str], list[Any]]
+) -> None:
+    if there_is(tier):
+        stopped = case.plugin_is_stopped or tier not in case.open_in
+        check(case, plugin_outcome(tier, case.name), stopped=stopped)
+
+
+def there_is(tier: str) -> bool:
+    """Tell whether a tier can be had; where it cannot, check that it is refused."""
     if tier == "root" and os.getuid() != 0:
         pytest.skip("this tier is root's")
-    if tier == "minimal" and landlock_abi() < MINIMAL_ABI:
-        # Nothing but Landlock is between a program and the host there: there is no such tier.
-        with pytest.raises(SandboxUnavailable, match=f"needed in version {MINIMAL_ABI}"):
-            Policy(config_of(tier, "/usr"), "command", privileged=False).plan(
-                uid=1, cgroups=(), template=None, first_descriptor=0
-            )
-        return
-    code, status, text = outcome(tier, case.name)
-    if tier in case.open_in:
+    if tier != "minimal" or landlock_abi() >= MINIMAL_ABI:
+        return True
+    # Nothing but Landlock is between a program and the host there.
+    with pytest.raises(SandboxUnavailable, match=f"needed in version {MINIMAL_ABI}"):
+        Policy(config_of(tier, "/usr"), "command", privileged=False).plan(
+            uid=1, cgroups=(), template=None, first_descriptor=0
+        )
+    return False
+
+
+def check(case: Case, ended: list[Any], *, stopped: bool) -> None:
+    code, status, text = ended
+    if stopped:
+        assert (code, status) in STOPPED, f"it ended with {code}, {status}: {text}"
+    else:
         assert (code, status) == (os.CLD_EXITED, 0), f"it is stopped after all: {text}"
         assert case.why
-    else:
-        assert (code, status) in STOPPED, f"it ended with {code}, {status}: {text}"
 
 
 @pytest.mark.parametrize("case", ON_THIS, ids=lambda case: case.name)
