@@ -113,12 +113,16 @@ class CellPool:
         with self._lock:
             ready = self._ready.setdefault(spec, []) if not spec.uid else []
             cell = ready.pop() if ready else None
-            refill = not spec.uid and not self._refilling and not self._closed
-            self._refilling = self._refilling or refill
-        if refill:
-            # Not now: whoever took this one needs the processor.
-            self._supervisor.call_later(_REFILL_DELAY, self._begin_refill)
         return self._make(spec, plan) if cell is None else cell
+
+    def fill_later(self) -> None:
+        """Make those that are missing, soon: not while whoever took one needs the processor."""
+        with self._lock:
+            missing = any(len(ready) < self._size for ready in self._ready.values())
+            if self._refilling or self._closed or not missing:
+                return
+            self._refilling = True
+        self._supervisor.call_later(_REFILL_DELAY, self._begin_refill)
 
     def fill(self) -> None:
         """Make those that are missing, now."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Confinement", "Confiner"]
 
+_MOST_POLICIES: Final = 64
 _GROUP_NAME: Final = re.compile(r"[^A-Za-z0-9._-]")
 
 _log = logging.getLogger("pluginapi.sandbox")
@@ -51,9 +52,11 @@ class Confinement:
         *,
         template: int | None,
         discard: Callable[[Cgroup], object],
+        replace: Callable[[], object],
     ) -> None:
         self.policy = policy
         self._discard = discard
+        self._replace = replace
         self.uid: int | None = None
         self.cgroup: Cgroup | None = None
         self.cell: Cell | None = None
@@ -73,7 +76,7 @@ class Confinement:
         template = len(own) or None
         into, groups = self._open_groups()
         own += groups
-        self.plan, opened = policy.plan(
+        self.plan, plan, opened = policy.plan(
             uid=self.uid if self.uid is not None else os.getuid(),
             cgroups=range(len(own) - len(groups) + 1, len(own) + 1),
             template=template,
@@ -89,9 +92,9 @@ class Confinement:
             flags |= SpawnFlag.STRICT
         fds: list[int] = []
         given: tuple[tuple[SpawnFlag, int | None], ...] = (
-            (SpawnFlag.PLAN, self._memory("plan", self.plan.build(len(own) + 1))),
+            (SpawnFlag.PLAN, self._memory("plan", plan)),
             (SpawnFlag.COMMAND, self._memory("command", command)),
-            (SpawnFlag.LOCKED, self._memory("lock", None if lock is None else lock.build())),
+            (SpawnFlag.LOCKED, self._memory("lock", lock)),
             (SpawnFlag.CGROUP, into),
             (SpawnFlag.CELL, None if self.cell is None else self.cell.pidfd),
         )
@@ -123,6 +126,7 @@ class Confinement:
     def started(self) -> None:
         """Close what was needed for the start alone."""
         self._stack.close()
+        self._replace()
 
     def failed(self, refusal: Refusal) -> SandboxError:
         """Return the error for what a nursery, or the process, could not do."""
@@ -146,6 +150,7 @@ class Confinement:
             self._discard(self.cgroup)
         if self._user is not None:
             self._user.release()
+        self._replace()  # Where it was not started.
 
     def abandon(self) -> None:
         """Let go of it in a process that was forked from the host."""
@@ -176,6 +181,8 @@ class Confiner:
         self._cells = CellPool(self.native, supervisor, cells)
         self._groups: CgroupManager | None = None
         self._templates: dict[object, int] = {}
+        # By what nothing has to be compared for; each keeps its configuration alive.
+        self._policies: dict[tuple[int, Program], Policy] = {}
         self._removing: list[threading.Thread] = []
 
     # ---- Those who start processes ----
@@ -224,7 +231,13 @@ class Confiner:
         Raises:
             SandboxUnavailable: When it cannot be had; the message names the layer and the remedy.
         """
-        return Policy(config, program, self.privileged)
+        known = self._policies.get((id(config), program))
+        if known is None or known.config is not config:
+            known = Policy(config, program, self.privileged)
+            if len(self._policies) >= _MOST_POLICIES:
+                self._policies.clear()
+            self._policies[id(config), program] = known
+        return known
 
     def confine(self, name: str, policy: Policy) -> Confinement:
         """Make what a process of a policy is confined by; the caller releases it.
@@ -236,7 +249,12 @@ class Confiner:
         Raises:
             SandboxError: When a layer could not be made; the message says which and why.
         """
-        made = Confinement(policy, template=self._template(policy), discard=self._discard)
+        made = Confinement(
+            policy,
+            template=self._template(policy),
+            discard=self._discard,
+            replace=self._cells.fill_later,
+        )
         config = policy.config
         try:
             if self.privileged:
@@ -247,8 +265,8 @@ class Confiner:
             if policy.cell_namespaces:
                 nested = policy.cell_namespaces & CLONE_NEWUSER
                 uid = made.uid if made.uid is not None else os.getuid()
-                plan = policy.cell_plan()
-                spec = CellSpec(policy.cell_namespaces, plan.build(), uid if nested else 0)
+                plan, data = policy.cell_plan()
+                spec = CellSpec(policy.cell_namespaces, data, uid if nested else 0)
                 made.cell = self._cells.take(spec, plan)
         except BaseException:
             made.release()

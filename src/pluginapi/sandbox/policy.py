@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sysconfig
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -48,6 +48,8 @@ CLONE_NEWNET: Final = 0x4000_0000
 WORKER_PATH: Final = "/.plugin-worker"
 """Where a root shows the native worker; src/_native/worker/nursery.h."""
 
+# Plans that are kept: one for each user that a plugin was.
+_MOST_KNOWN: Final = 1024
 _NOBODY: Final = 65_534
 _NEEDED: Final = (
     Capability.CAP_SYS_ADMIN,
@@ -98,6 +100,9 @@ class Policy:
     config: SandboxConfig
     program: Program
     privileged: bool
+    _known: dict[object, tuple[Plan, bytes]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if (
@@ -143,8 +148,19 @@ class Policy:
         """Whether the process is of the cell's PID namespace."""
         return self.config.enable_pid_namespace
 
-    def cell_plan(self) -> Plan:
-        """Return what the process gives up that holds the namespaces."""
+    def _once(self, key: object, make: Callable[[], tuple[Plan, int]]) -> tuple[Plan, bytes]:
+        """Return a plan and its bytes for so many descriptors, made the first time."""
+        known = self._known.get(key)
+        if known is None:
+            plan, descriptors = make()
+            known = self._known.setdefault(key, (plan, plan.build(descriptors)))
+        return known
+
+    def cell_plan(self) -> tuple[Plan, bytes]:
+        """Return what the process gives up that holds the namespaces, and its bytes."""
+        return self._once("cell", lambda: (self._cell_plan(), 0))
+
+    def _cell_plan(self) -> Plan:
         plan = Plan()
         if self.config.enable_uts_namespace:
             plan.hostname(self.config.hostname)
@@ -190,8 +206,8 @@ class Policy:
         cgroups: Sequence[int],
         template: int | None,
         first_descriptor: int,
-    ) -> tuple[Plan, list[int]]:
-        """Return the plan of a process, and the descriptors that were opened for it.
+    ) -> tuple[Plan, bytes, list[int]]:
+        """Return the plan of a process, its bytes, and the descriptors that were opened for it.
 
         Args:
             uid: The user and group that it becomes, where it can.
@@ -199,6 +215,21 @@ class Policy:
             template: The number of the descriptor of the mount namespace with its tree of files.
             first_descriptor: The number of the first descriptor that is opened for it.
         """
+        if template is None:
+            # What its paths lead to is looked at each time.
+            plan, opened = self._plan(uid, cgroups, None, first_descriptor)
+            return plan, plan.build(first_descriptor + len(opened)), opened
+        key = (uid, tuple(cgroups), template, first_descriptor)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        made = self._once(
+            key, lambda: (self._plan(uid, cgroups, template, first_descriptor)[0], first_descriptor)
+        )
+        return *made, []
+
+    def _plan(
+        self, uid: int, cgroups: Sequence[int], template: int | None, first_descriptor: int
+    ) -> tuple[Plan, list[int]]:
         plan = Plan()
         for group in cgroups:
             plan.join_cgroup(group)
@@ -245,15 +276,18 @@ class Policy:
             plan.enter_namespaces(0, CLONE_NEWUSER)
         return opened
 
-    def lock(self) -> Plan | None:
-        """Return what a worker gives up later than at its start, or None.
+    def lock(self) -> bytes | None:
+        """Return the plan of what a worker gives up later than at its start, or None.
 
         A native one does when its plugin is loaded, a Python one when it has joined its channel.
         """
-        if self.program == "python" and self.is_strict:
-            return Plan().seccomp(STRICT_PYTHON_FILTER.build())
-        if self.program != "native":
+        if self.program == "command" or (self.program == "python" and not self.is_strict):
             return None
+        return self._once("lock", lambda: (self._lock(), 0))[1]
+
+    def _lock(self) -> Plan:
+        if self.program == "python":
+            return Plan().seccomp(STRICT_PYTHON_FILTER.build())
         plan = Plan()
         if self.privileged:
             plan.dumpable(on=False)
