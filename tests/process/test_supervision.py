@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,6 +200,32 @@ def test_stop_kill_and_restart(manager: PluginProcessManager, probe: PluginFile)
     process.stop()
     process.start(10)
     process.stop()
+    process.closes()  # type: ignore[attr-defined]
+
+
+def test_one_that_is_stopped_while_its_worker_is_made_stays_stopped(
+    manager: PluginProcessManager, probe: PluginFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make(manager, probe, "native", "late")
+    hire, asked, go_on = process._hire, threading.Event(), threading.Event()
+
+    def hire_late() -> Any:
+        asked.set()
+        assert go_on.wait(30)
+        return hire()
+
+    monkeypatch.setattr(process, "_hire", hire_late)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(process.start, 10)
+        assert asked.wait(10)
+        process.stop()
+        go_on.set()
+        with pytest.raises(PluginProcessError, match="not wanted any more"):
+            starting.result(30)
+    end = eventually(lambda: process.last_end)
+    assert end.reason is EndReason.MANUAL
+    assert not process.wait_for(ProcessState.WAITING, ProcessState.STARTING, timeout=0.3)
+    assert process.state is ProcessState.STOPPED
     process.closes()  # type: ignore[attr-defined]
 
 

@@ -320,7 +320,8 @@ class PluginProcess:
             self._worker = None
             health, self._health = self._health, None
             output, self._output = self._output, None
-            asked = self._state is ProcessState.STOPPING
+            # It was stopped before its worker was there, or with it.
+            asked = self._state in (ProcessState.STOPPING, ProcessState.STOPPED)
             starting = self._state is ProcessState.STARTING
             if asked:
                 self._enter(ProcessState.STOPPED)
