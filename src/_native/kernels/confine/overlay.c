@@ -85,7 +85,7 @@ static int new_overlay(const pa_plan_overlay *overlay, int *mount_fd, const char
 
 /* Put it over the layers, which nothing leads to any more. */
 static int cover(const pa_plan_overlay *overlay, const char *path, int top, const char **call) {
-    int mount_fd, error;
+    int mount_fd = -1, error;
     *call = "fchdir";
     if (fchdir(top) != 0) {
         return errno;
