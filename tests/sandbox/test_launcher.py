@@ -307,6 +307,20 @@ def test_a_step_that_fails_ends_the_start(call: str, launcher: Launcher, shared:
     assert not launcher._running
 
 
+def test_it_starts_programs_where_clone3_is_denied(launcher: Launcher) -> None:
+    """Containers deny it: their filters cannot look at its flags."""
+    minimal = SandboxConfig.without_namespaces(enable_landlock=NEW_LANDLOCK)
+    nursery = launcher._confiner.native()
+    denied = SeccompFilter((Rule(("clone3",), fails_with(errno.ENOSYS)),), default=ALLOW)
+    with memory_file("plan", Plan().no_new_privs().seccomp(denied.build()).build()) as fd:
+        nursery.apply((fd,))
+    for status in (3, 4):
+        assert shell(launcher, f"exit {status}", minimal).exit_status == status
+    # What clone cannot do is an error: namespaces are made with clone3.
+    with pytest.raises(SandboxError, match="clone3"):
+        shell(launcher, "true", SandboxConfig(cgroup=None))
+
+
 def test_a_layer_of_no_version_is_refused() -> None:
     with pytest.raises(SandboxUnavailable):
         SandboxConfig(network=NetworkConfig(mode=NetworkMode.RESTRICTED))

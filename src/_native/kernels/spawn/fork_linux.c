@@ -39,7 +39,7 @@ static long go_between(between *state) {
     }
     state->args.flags |= CLONE_PARENT;
     state->args.exit_signal = 0;
-    result = clone3(&state->args, sizeof state->args);
+    result = clone_any(&state->args);
     if (result != 0) {
         state->result = result;
         _exit(0);
@@ -51,7 +51,7 @@ static long go_between(between *state) {
  * what follows the call of go_between keeps that from taking over this frame. */
 static long clone_between(struct clone_args *args, between *state) __attribute__((noinline));
 static long clone_between(struct clone_args *args, between *state) {
-    long result = clone3(args, sizeof *args);
+    long result = clone_any(args);
     if (result == 0) {
         result = go_between(state);
         __asm__ volatile("" : "+r"(result) : : "memory");
@@ -80,7 +80,7 @@ long pa_spawn_fork(const int *pid_namespace, const int *cgroup, int *pidfd, cons
         state.args.cgroup = (uint32_t)*cgroup;
     }
     if (pid_namespace == NULL) {
-        return clone3(&state.args, sizeof state.args);
+        return clone_any(&state.args);
     }
     memset(&first, 0, sizeof first);
     first.flags = CLONE_VM | CLONE_VFORK | CLONE_FILES;

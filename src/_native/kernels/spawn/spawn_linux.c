@@ -172,7 +172,7 @@ static void child(attempt *state) {
 /* Nothing but the result lives in this frame after the call: see clone3. */
 static long clone_child(struct clone_args *args, attempt *state) __attribute__((noinline));
 static long clone_child(struct clone_args *args, attempt *state) {
-    const long result = clone3(args, sizeof *args);
+    const long result = clone_any(args);
     if (result == 0) {
         child(state);
     }
@@ -201,7 +201,7 @@ static long clone_between(struct clone_args *between, int pid_namespace, struct 
                           attempt *state) __attribute__((noinline));
 static long clone_between(struct clone_args *between, int pid_namespace, struct clone_args *args,
                           attempt *state) {
-    const long result = clone3(between, sizeof *between);
+    const long result = clone_any(between);
     if (result == 0) {
         go_between(pid_namespace, args, state);
     }
