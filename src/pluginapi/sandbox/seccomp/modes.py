@@ -40,7 +40,7 @@ _BASIC: Final = _names(
     set_robust_list rseq sigaltstack epoll_create1 eventfd2 getsockname getpeername getsockopt
     setsockopt shutdown pipe2 pselect6 select memfd_create ftruncate prlimit64 sched_getaffinity
     getppid getuid geteuid getgid getegid sysinfo uname readlink readlinkat getcwd tgkill kill
-    membarrier set_tid_address
+    membarrier set_tid_address getgroups epoll_create eventfd pipe
     """
 )
 _MODERATE: Final = _names(
@@ -51,6 +51,8 @@ _MODERATE: Final = _names(
     utimensat statfs fstatfs sendfile copy_file_range flock fallocate umask dup dup2 dup3
     close_range chdir fchdir timerfd_create timerfd_settime timerfd_gettime signalfd4 setitimer
     getitimer alarm inotify_init1 inotify_add_watch inotify_rm_watch fchown arch_prctl
+    open creat getdents utime utimes futimesat inotify_init signalfd
+    getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr
     """
 )
 _PERMISSIVE: Final = _names(
@@ -58,7 +60,7 @@ _PERMISSIVE: Final = _names(
     connect bind listen accept4 accept sendmmsg recvmmsg execve vfork wait4 waitid setsid setpgid
     getpgrp getpgid pidfd_open pidfd_send_signal rt_sigtimedwait rt_sigsuspend rt_sigpending tee
     splice vmsplice mlock munlock sched_setaffinity sched_getparam sched_getscheduler getpriority
-    times getgroups getresuid getresgid capget pause mincore msync fadvise64 sync_file_range
+    times getresuid getresgid capget pause mincore msync fadvise64 sync_file_range
     timer_create timer_settime timer_delete timer_gettime timer_getoverrun shmget shmat shmdt shmctl
     """
 )
