@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -54,6 +56,21 @@ def test_less_is_there_when_it_is_asked_for(cli: Cli) -> None:
     )
     assert shown.code == 0
     assert "root" in shown.out
+
+
+def test_changes_to_an_overlay_are_gone(cli: Cli) -> None:
+    # Not below /tmp, which is the sandbox's own.
+    with TemporaryDirectory(prefix="pluginapi-test-", dir="/var/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        script = f"echo new > {directory}/file; cat {directory}/file"
+        done = installed("sandbox", "run", "--overlay", name, "--", "sh", "-c", script)
+        assert (done.code, done.out) == (0, "new\n")
+        assert not list(directory.iterdir())
+        # A root without programs has none.
+        done = installed("sandbox", "run", "--root", name, "--", "sh", "-c", "true")
+        assert done.code == 1
+        assert "sandbox.command" in done.err
 
 
 def test_what_cannot_be_had_is_an_error(cli: Cli) -> None:

@@ -12,7 +12,13 @@ import click
 from pluginapi.cli._output import Output, json_option
 from pluginapi.errors import SandboxError
 from pluginapi.sandbox.cgroups import CgroupConfig
-from pluginapi.sandbox.config import FilesystemConfig, NetworkConfig, NetworkMode, SandboxConfig
+from pluginapi.sandbox.config import (
+    FilesystemConfig,
+    NetworkConfig,
+    NetworkMode,
+    Overlay,
+    SandboxConfig,
+)
 from pluginapi.sandbox.launcher import Completed, Launcher, Program
 from pluginapi.sandbox.report import SandboxReport
 from pluginapi.sandbox.seccomp import SeccompMode
@@ -46,6 +52,15 @@ def sandbox_command() -> None:
 )
 @click.option("--read", multiple=True, metavar="PATH", help="Show a path, read-only. Repeatable.")
 @click.option("--write", multiple=True, metavar="PATH", help="Show a path, writable. Repeatable.")
+@click.option(
+    "--overlay",
+    multiple=True,
+    metavar="PATH",
+    help="Show a directory, writable; the changes are gone when it ends. Repeatable.",
+)
+@click.option(
+    "--root", metavar="PATH", help="Show what is in a directory in place of the system's files."
+)
 @click.option("--network", is_flag=True, help="Leave it the network of this machine.")
 @click.option("--memory-mb", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--pids", type=click.IntRange(1), default=64, show_default=True)
@@ -61,6 +76,8 @@ def run_command(
     seccomp: str,
     read: tuple[str, ...],
     write: tuple[str, ...],
+    overlay: tuple[str, ...],
+    root: str | None,
     network: bool,
     memory_mb: int,
     pids: int,
@@ -80,7 +97,12 @@ def run_command(
     output = Output(as_json=as_json)
     config = SandboxConfig(
         seccomp=SeccompMode(seccomp),
-        filesystem=FilesystemConfig(read_only_paths=read, writable_paths=write),
+        filesystem=FilesystemConfig(
+            read_only_paths=read,
+            writable_paths=write,
+            overlays=tuple(Overlay(path) for path in overlay),
+            root_path=root,
+        ),
         cgroup=None
         if no_cgroup
         else CgroupConfig(memory_limit_bytes=memory_mb * _MIB, pids_limit=pids),
