@@ -30,7 +30,7 @@ from pluginapi.sandbox.memory_files import memory_file
 from pluginapi.sandbox.plan import Plan
 from pluginapi.sandbox.report import SandboxReport
 from pluginapi.sandbox.rlimits import RlimitsConfig
-from pluginapi.sandbox.seccomp import ALLOW, Rule, SeccompFilter, SeccompMode
+from pluginapi.sandbox.seccomp import ALLOW, Condition, Rule, SeccompFilter, SeccompMode
 from pluginapi.sandbox.seccomp import errno as fails_with
 from process.conftest import descendants, eventually, nothing_left  # noqa: F401 - a fixture
 
@@ -277,7 +277,22 @@ STEPS = {
     "landlock_create_ruleset": "landlock",
     "landlock_add_rule": "landlock",
     "landlock_restrict_self": "landlock",
+    "prlimit64": "rlimit",
+    "seccomp": "seccomp",
+    "mkdirat": "directory",
+    "fchmodat": "directory",
+    "symlinkat": "link",
+    "fsconfig": "root",
+    "fchdir": "pivot",
+    "prctl PR_SET_NO_NEW_PRIVS": "no_new_privs",
+    "prctl PR_SET_PDEATHSIG": "start",
+    "prctl PR_CAPBSET_DROP": "capabilities",
+    # When the tree of files is there already.
+    "fsopen again": "tmpfs",
+    "unshare again": "unshare",
 }
+# <linux/prctl.h>
+PRCTLS = {"PR_SET_PDEATHSIG": 1, "PR_CAPBSET_DROP": 24, "PR_SET_NO_NEW_PRIVS": 38}
 
 
 @pytest.mark.parametrize("call", [*STEPS, "none"])
@@ -287,8 +302,12 @@ def test_a_step_that_fails_ends_the_start(call: str, launcher: Launcher, shared:
     files = FilesystemConfig(writable_paths=(str(shared),))
     config = SandboxConfig(filesystem=files)
     nursery = launcher._confiner.native()
+    name, _, which = call.partition(" ")
+    if which == "again":
+        assert shell(launcher, "true", config).exit_status == 0
     if call != "none":
-        refused = SeccompFilter((Rule((call,), fails_with(errno.EPERM)),), default=ALLOW)
+        when = (Condition.eq(0, PRCTLS[which], width=32),) if name == "prctl" else ()
+        refused = SeccompFilter((Rule((name,), fails_with(errno.EPERM), when),), default=ALLOW)
         with memory_file("plan", Plan().no_new_privs().seccomp(refused.build()).build()) as fd:
             nursery.apply((fd,))
     ran = shared / "ran"
