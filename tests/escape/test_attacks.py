@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from pluginapi.sandbox.policy import Policy
 pytestmark = pytest.mark.vm
 ON_THIS = [case for case in CASES if case.runs_on in ("", platform.machine())]
 MINIMAL_ABI = 6
+FILLED = Path(next(case.args[1] for case in CASES if case.args[0] == "fill"))
 # To end a hostile program is to stop it.
 STOPPED = {
     (os.CLD_EXITED, 1),
@@ -83,3 +85,4 @@ def test_the_attack_works_without_a_sandbox(case: Case, arena: Arena) -> None:
     finally:
         if options:
             os.close(careless)
+        FILLED.unlink(missing_ok=True)
