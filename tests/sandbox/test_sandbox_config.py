@@ -119,7 +119,7 @@ def test_files_that_take_a_mount_namespace(files: FilesystemConfig) -> None:
 def offer(**changes: Any) -> SandboxConfig:
     files = FilesystemConfig(
         read_only_paths=("/data",),
-        writable_paths=("/work",),
+        writable_paths=("/vol",),
         overlays=(Overlay("/scratch", 1 << 20),),
     )
     return replace(SandboxConfig(filesystem=files), **changes)
@@ -134,11 +134,11 @@ def test_what_is_not_asked_for_is_not_given() -> None:
 
 
 def test_what_is_asked_for_and_offered_is_given() -> None:
-    needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/data/a", "/work/b"))
-    assert granted(needs, offer(), "acme.a").filesystem.read_only_paths == ("/data/a", "/work/b")
-    needs = PluginRequirements(filesystem=FilesystemRequirement.read_write("/work/b", "/scratch/c"))
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/data/a", "/vol/b"))
+    assert granted(needs, offer(), "acme.a").filesystem.read_only_paths == ("/data/a", "/vol/b")
+    needs = PluginRequirements(filesystem=FilesystemRequirement.read_write("/vol/b", "/scratch/c"))
     given = granted(needs, offer(), "acme.a").filesystem
-    assert given.writable_paths == ("/work/b",)
+    assert given.writable_paths == ("/vol/b",)
     assert given.overlays == (Overlay("/scratch/c", 1 << 20),)
     needs = PluginRequirements(filesystem=FilesystemRequirement.read_only("/scratch"))
     given = granted(needs, offer(), "acme.a").filesystem
@@ -204,7 +204,7 @@ seccomp = "basic"
 cpu_quota_percent = 50
 [sandboxing.filesystem]
 read_only_paths = ["/data"]
-writable_paths = ["/work"]
+writable_paths = ["/vol"]
 overlay_paths = ["/scratch"]
 overlay_bytes = "2 MiB"
 root_path = "/srv/root"
@@ -265,7 +265,7 @@ def test_the_minimal_mode_of_the_file(tmp_path: Path) -> None:
     [
         ('mode = "process"', 'mode = "in-process"', 5),
         ('read_only_paths = ["/data"]', 'read_only_paths = ["data"]', 10),
-        ('writable_paths = ["/work"]', 'writable_paths = ["/data"]', 11),
+        ('writable_paths = ["/vol"]', 'writable_paths = ["/data"]', 11),
         ('overlay_paths = ["/scratch"]', 'overlay_paths = ["/tmp"]', 12),
         ('overlay_bytes = "2 MiB"', 'overlay_bytes = "2"', 13),
         ('root_path = "/srv/root"', 'root_path = "/proc"', 14),
