@@ -54,7 +54,6 @@ def test_domains(name: str) -> None:
         ".example.com",
         "-a.example.com",
         "a-.example.com",
-        "bücher.example",
         "a b.com",
         "a/b.com",
         "http://example.com",
@@ -85,6 +84,79 @@ def test_addresses(text: str, normal: str) -> None:
 @pytest.mark.parametrize("text", ["", "192.0.2", "192.0.2.256", "192.0.2.0/24", "a.com", "::g"])
 def test_other_addresses_are_refused(text: str) -> None:
     refused(NetworkTarget.ip, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("bücher.example", "xn--bcher-kva.example"),  # RFC 3492, and registered since 2003
+        ("BÜCHER.example.", "xn--bcher-kva.example"),
+        ("*.bücher.example", "*.xn--bcher-kva.example"),
+        ("straße.de", "xn--strae-oqa.de"),  # IDNA 2008 keeps it, IDNA 2003 made it "strasse"
+        ("faß。de", "xn--fa-hia.de"),  # UTS 46 maps the ideographic full stop
+    ],
+)
+def test_names_in_other_scripts_become_what_the_network_carries(name: str, normal: str) -> None:
+    assert NetworkTarget.domain(name).host == normal
+    assert NetworkTarget.parse(name).host == normal
+
+
+@pytest.mark.parametrize(
+    "name", ["☃☃.*", "a\u200db.com", "*.\u3002", "ü" * 64 + ".com", "\ud800.de"]
+)
+def test_names_that_no_registry_takes_are_refused(name: str) -> None:
+    refused(NetworkTarget.domain, name)
+
+
+def test_addresses_from_one_to_another() -> None:
+    target = NetworkTarget.range("192.0.2.7", "192.0.2.9", 53, "udp")
+    assert str(target) == "192.0.2.7-192.0.2.9:53/udp"
+    assert NetworkTarget.parse(str(target)) == target
+    assert [str(each) for each in target.addresses or ()] == ["192.0.2.7", "192.0.2.9"]
+    for first, last in (
+        ("192.0.2.9", "192.0.2.7"),
+        ("192.0.2.9", "::1"),
+        ("a", "b"),
+        ("fe80::1%eth0", "fe80::2%eth0"),
+    ):
+        refused(NetworkTarget.range, first, last)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "example.com",
+        "*.example.com:443",
+        "example.com:53/udp",
+        "192.0.2.7/udp",
+        "192.0.2.0/24",
+        "192.0.2.0/24:443",
+        "[2001:db8::7]:443",
+        "2001:db8::/32",
+        "[2001:db8::/32]:443/udp",
+        "2001:db8::1-2001:db8::f",
+        "[2001:db8::1-2001:db8::f]:1",
+        "1-2.example",
+    ],
+)
+def test_what_a_target_is_written_as_is_read_back(text: str) -> None:
+    target = NetworkTarget.parse(text)
+    assert str(target) == text
+    assert NetworkTarget.parse(str(target)) == target
+    assert NetworkTarget(target.host, target.port, target.protocol) == target
+    assert target.is_domain == ("example" in text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":1", "a:b", "a:", "a:0", "a:65536", "a:1:2", "[::1]", "[::1]:", "[a", "a/tcp", "/udp", 3],
+)
+def test_other_texts_are_no_targets(text: Any) -> None:
+    refused(NetworkTarget.parse, text)
+
+
+def test_a_protocol_is_one_of_two() -> None:
+    refused(NetworkTarget, "example.com", 1, "sctp")
 
 
 def test_ranges() -> None:
@@ -119,6 +191,11 @@ def test_any_text_is_a_target_or_one_clear_error(text: str) -> None:
         except InvalidManifest:
             continue
         assert NetworkTarget(target.host) == target
+    try:
+        target = NetworkTarget.parse(text)
+    except InvalidManifest:
+        return
+    assert NetworkTarget.parse(str(target)) == target
 
 
 def test_network_access_and_targets_go_together() -> None:

@@ -5,7 +5,6 @@ A requirement is a request, never a grant: the operator's policy decides what of
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from pluginapi.errors import InvalidManifest
+from pluginapi.network_target import NetworkTarget
 from pluginapi.services.names import is_service_method
 
 __all__ = [
@@ -25,9 +25,6 @@ __all__ = [
     "PluginRequirements",
 ]
 
-_MAX_DOMAIN_CHARS: Final = 253
-_MAX_LABEL_CHARS: Final = 63
-_MAX_PORT: Final = 65_535
 _MAX_ITEMS: Final = 256
 _MAX_PATH_CHARS: Final = 4096
 
@@ -44,64 +41,6 @@ class NetworkAccess(Enum):
     FULL = "full"
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkTarget:
-    """Name one destination: a domain, an address or an address range, optionally one port.
-
-    Use the constructors `domain`, `ip` and `cidr`; the plain constructor takes an already
-    normalised ``host``.
-
-    Attributes:
-        host: ``api.example.com``, ``*.example.com`` (which never matches ``evilexample.com``),
-            ``192.0.2.7`` or ``192.0.2.0/24``.
-        port: The only port allowed, or None for every port.
-    """
-
-    host: str
-    port: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.port is not None and (
-            type(self.port) is not int or not 1 <= self.port <= _MAX_PORT
-        ):
-            raise _refuse(
-                f"port {self.port!r} is not from 1 to 65535", "give a port number or None"
-            )
-        if not isinstance(self.host, str) or not (_is_network(self.host) or _is_domain(self.host)):
-            raise _refuse(
-                f"network target {self.host!r} is neither a domain, an address nor a range",
-                "write 'api.example.com', '*.example.com', '192.0.2.7' or '192.0.2.0/24'",
-            )
-
-    @classmethod
-    def domain(cls, name: str, port: int | None = None) -> NetworkTarget:
-        """Name a domain, exactly or as ``*.suffix``; case and a final dot do not matter."""
-        return cls(name.lower().removesuffix("."), port)
-
-    @classmethod
-    def ip(cls, address: str, port: int | None = None) -> NetworkTarget:
-        """Name one IPv4 or IPv6 address."""
-        try:
-            return cls(str(ipaddress.ip_address(address)), port)
-        except ValueError as err:
-            raise _refuse(
-                f"{address!r} is not an IP address", "write '192.0.2.7' or '2001:db8::7'"
-            ) from err
-
-    @classmethod
-    def cidr(cls, network: str, port: int | None = None) -> NetworkTarget:
-        """Name an address range in CIDR notation (RFC 4632)."""
-        try:
-            return cls(str(ipaddress.ip_network(network)), port)
-        except ValueError as err:
-            raise _refuse(f"{network!r} is not an address range", "write '192.0.2.0/24'") from err
-
-    def __str__(self) -> str:
-        if self.port is None:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 def _items(what: str, value: object, example: str) -> tuple[Any, ...]:
     """Return a sequence as a tuple; a bare string is a sequence too, and always a mistake."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
@@ -110,33 +49,6 @@ def _items(what: str, value: object, example: str) -> tuple[Any, ...]:
     if len(items) > _MAX_ITEMS:
         raise _refuse(f"{what} has more than {_MAX_ITEMS} items", "name fewer, broader ones")
     return items
-
-
-def _is_network(host: str) -> bool:
-    try:
-        ipaddress.ip_network(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_domain(host: str) -> bool:
-    name = host.removeprefix("*.")
-    if not 0 < len(name) <= _MAX_DOMAIN_CHARS:
-        return False
-    labels = name.split(".")
-    # An all-numeric last label would make "300.300.300.300" a domain; no top-level domain is one.
-    if labels[-1].isdigit():
-        return False
-    return all(
-        0 < len(label) <= _MAX_LABEL_CHARS
-        and label[0] != "-" != label[-1]
-        and all(
-            char.isascii() and (char.isalnum() or char in "-_") and not char.isupper()
-            for char in label
-        )
-        for label in labels
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,7 +275,7 @@ def test_what_is_not_literal(text: str) -> None:
         ("ResourceLimits(max_threads=0)", "limits.invalid"),
         ("ResourceLimits(5)", "manifest.field"),
         ("ResourceLimits(tea=5)", "manifest.field"),
-        ("NetworkTarget.domain(5)", "manifest.field"),
+        ("NetworkTarget.domain(5)", "manifest.requirement"),
         ("NetworkTarget.domain('!')", "manifest.requirement"),
         ("PluginVersion.parse('1')", "manifest.version"),
         ("NetworkRequirement(NetworkAccess.RESTRICTED)", "manifest.requirement"),

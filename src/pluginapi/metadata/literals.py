@@ -40,6 +40,8 @@ CONSTRUCTORS: Final[Mapping[str, Callable[..., object]]] = MappingProxyType(
         "NetworkTarget.cidr": NetworkTarget.cidr,
         "NetworkTarget.domain": NetworkTarget.domain,
         "NetworkTarget.ip": NetworkTarget.ip,
+        "NetworkTarget.parse": NetworkTarget.parse,
+        "NetworkTarget.range": NetworkTarget.range,
         "PluginDependency": PluginDependency,
         "PluginRequirements": PluginRequirements,
         "PluginVersion": PluginVersion,

@@ -58,7 +58,6 @@ _HEADER: Final = struct.Struct("<16sBBBBI")
 _FORMAT: Final = 1
 _MAX_MAGICS: Final = 64
 _MAX_DEPTH: Final = 16
-_MAX_PORT_DIGITS: Final = 5
 
 _FIELDS: Final = frozenset(
     {
@@ -269,7 +268,7 @@ def _requirements(value: Any) -> PluginRequirements | None:
     return PluginRequirements(
         network=NetworkRequirement(
             NetworkAccess(_choice(network, [item.value for item in NetworkAccess])),
-            tuple(_target(text) for text in targets),
+            tuple(map(NetworkTarget.parse, targets)),
         ),
         filesystem=FilesystemRequirement(
             FilesystemAccess(_choice(files, [item.value for item in FilesystemAccess])),
@@ -279,20 +278,6 @@ def _requirements(value: Any) -> PluginRequirements | None:
         context_write=_texts(given.get("context_write", []), "context_write"),
         services=_texts(given.get("services", []), "services"),
     )
-
-
-def _target(text: str) -> NetworkTarget:
-    """Read ``host``, ``host:port`` or ``[IPv6 address]:port``, the inverse of ``str(target)``."""
-    host, separator, port = text, "", ""
-    if text.startswith("["):
-        host, separator, port = text[1:].partition("]:")
-    elif text.count(":") == 1:
-        host, separator, port = text.partition(":")
-    if not separator:
-        return NetworkTarget(text)
-    if not (port.isascii() and port.isdigit() and len(port) <= _MAX_PORT_DIGITS):
-        raise _field(f"network target {text[:80]!r} has no port number", "write 'host:443'")
-    return NetworkTarget(host, int(port))
 
 
 def _dependencies(value: Any) -> dict[str, Any] | None:

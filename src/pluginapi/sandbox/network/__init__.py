@@ -1,0 +1,1 @@
+"""What plugins reach of the network: by exact names, by addresses, or nothing."""
