@@ -160,16 +160,24 @@ setup(
             *(
                 [
                     native(
+                        "_broker",
+                        "broker/broker.c",
+                        "broker/notify.c",
+                        "broker/replace.c",
+                        "broker/verdicts.c",
+                    ),
+                    native(
                         "_confine",
                         "confine/bounds.c",
                         "confine/filters.c",
                         "confine/landlock.c",
                         "confine/mounts.c",
                         "confine/namespaces.c",
+                        "confine/network.c",
                         "confine/overlay.c",
                         "confine/plan.c",
                         "confine/privileges.c",
-                    )
+                    ),
                 ]
                 if sys.platform == "linux"
                 else []

@@ -187,6 +187,13 @@ CODES: Mapping[str, str] = MappingProxyType(
         "process.state": "The operation does not exist in the state that the process is in.",
         "process.changed": "A restarted plugin registered other handlers than before.",
         "ipc.loop": "The channel is used from an event loop that it does not belong to.",
+        # The network of plugins
+        "network.not_allowed": "No rule allows a plugin to connect to a destination.",
+        "network.rebinding": "A name leads to a private or local address that is not listed.",
+        "network.unknown_name": "There is no such name, or it has no address.",
+        "network.resolve": "The addresses of a name could not be found out.",
+        "network.protocol": "The broker does not connect this protocol.",
+        "network.too_many": "A plugin has more connections or lookups than it may.",
         # The sandbox
         "sandbox.failed": "A layer of the sandbox could not be set up.",
         "sandbox.unavailable": "A layer of the sandbox is not to be had here.",

@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pluginapi.errors import SandboxConfigError
+from pluginapi.errors import InvalidManifest, SandboxConfigError
+from pluginapi.network_target import NetworkTarget
 
 if TYPE_CHECKING:
     from pluginapi.config_reader import Table
@@ -25,7 +26,7 @@ __all__ = [
 
 _MODES: Final = ("strict", "minimal")
 _SECCOMP: Final = ("strict", "basic", "moderate", "permissive")
-_NETWORK: Final = ("isolated", "full")
+_NETWORK: Final = ("isolated", "restricted", "full")
 _PATHS: Final = ("read_only_paths", "writable_paths", "overlay_paths")
 _MIB: Final = 1 << 20
 # What a worker takes besides what its plugin allocates; processes.md has the figures.
@@ -78,10 +79,14 @@ class SandboxNetworkConfig:
     """Offer the network to plugins that ask for it: ``[sandboxing.network]``.
 
     Attributes:
-        mode: ``isolated``, or ``full``: for plugins that ask for all of it.
+        mode: ``isolated``; ``restricted`` to what is named in ``allow``, for plugins that ask for
+            these destinations; or ``full``, for plugins that ask for all of it. Those that ask for
+            less get less.
+        allow: Destinations as `NetworkTarget.parse` reads them.
     """
 
     mode: str = "isolated"
+    allow: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +145,17 @@ class SandboxingConfig:
         if self.mode == "minimal":
             offer = SandboxConfig.without_namespaces(filesystem=files, seccomp=seccomp)
         else:
-            full = self.network.mode == "full"
+            mode = NetworkMode(self.network.mode)
             offer = SandboxConfig(
                 seccomp=seccomp,
                 filesystem=files,
                 cgroup=self._cgroup(limits),
-                enable_network_namespace=not full,
-                network=NetworkConfig(mode=NetworkMode.FULL if full else NetworkMode.ISOLATED),
+                enable_network_namespace=mode is not NetworkMode.FULL,
+                network=NetworkConfig(
+                    mode=mode,
+                    allow=tuple(map(NetworkTarget.parse, self.network.allow)),
+                    max_connections=min(limits.max_connections, 1 << 20),
+                ),
             )
         return granted(manifest.requirements, offer, manifest.name)
 
@@ -204,6 +213,7 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
         ),
         network=SandboxNetworkConfig(
             mode=network.choice("mode", default.network.mode, _NETWORK),
+            allow=network.texts("allow"),
         ),
     )
     for each in (groups, files, network, table):
@@ -218,7 +228,39 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
             "config.sandbox_unavailable",
         )
     _check_paths(files, config)
+    _check_network(network, config)
     return config
+
+
+def _check_network(table: Table, config: SandboxingConfig) -> None:
+    for number, text in enumerate(config.network.allow):
+        try:
+            NetworkTarget.parse(text)
+        except InvalidManifest as err:
+            raise table.item_error("allow", number, err.message, err.hint or "") from err
+    if not config.network.allow and config.network.mode != "restricted":
+        return
+    if config.mode == "minimal":
+        raise table.error(
+            "mode" if config.network.mode == "restricted" else "allow",
+            'the mode of the sandbox is "minimal", in which nothing restricts the network',
+            'use mode = "strict" in [sandboxing]',
+        )
+    from pluginapi.sandbox.config import NetworkConfig, NetworkMode  # noqa: PLC0415 - as above
+
+    if config.network.mode == "restricted" and config.seccomp == "strict":
+        raise table.error(
+            "mode",
+            'seccomp is "strict", in which no socket can be made',
+            'use seccomp = "basic", "moderate" or "permissive" in [sandboxing]',
+        )
+    try:
+        NetworkConfig(
+            mode=NetworkMode(config.network.mode),
+            allow=tuple(map(NetworkTarget.parse, config.network.allow)),
+        )
+    except SandboxConfigError as err:
+        raise table.error("allow", err.message, err.hint or "") from err
 
 
 def _check_paths(table: Table, config: SandboxingConfig) -> None:

@@ -114,6 +114,85 @@ def test_explain_says_which_services_are_not_granted(
     assert '"acme.filter" = ["db.fetch", "db.execute"]' in shown
 
 
+NETWORK = (
+    "requirements=PluginRequirements(network=NetworkRequirement.restricted("
+    "NetworkTarget.parse('*.example.com'), NetworkTarget.parse('192.0.2.7:5432'))),"
+)
+IMPORTS = "from pluginapi import NetworkRequirement, NetworkTarget"
+
+
+@pytest.mark.parametrize(
+    ("sandboxing", "destination", "allowed", "says"),
+    [
+        ("enabled = false", "evil.org:443", True, "nothing restricts plugins"),
+        ("", "evil.org:443", False, "NetworkRequirement.restricted(NetworkTarget.parse('evil.org"),
+        ("", "api.example.com:443", False, "allow = ['api.example.com:443']"),
+        ('network.mode = "full"', "api.example.com:443", True, "all of the network"),
+        (
+            'network.mode = "restricted"\nnetwork.allow = ["api.example.com:443"]',
+            "API.example.com.:443",
+            True,
+            "asked for by the manifest, offered by the operator",
+        ),
+        (
+            'network.mode = "restricted"\nnetwork.allow = ["api.example.com:443"]',
+            "api.example.com:80",
+            False,
+            "allow = ['api.example.com:80']",
+        ),
+        (
+            'network.mode = "restricted"\nnetwork.allow = ["192.0.2.0/24"]',
+            "192.0.2.7:5432",
+            True,
+            "offered by the operator",
+        ),
+        (
+            'network.mode = "restricted"\nnetwork.allow = ["192.0.2.0/24"]',
+            "192.0.2.8:5432",
+            False,
+            "does not ask for it",
+        ),
+    ],
+)
+def test_explain_says_which_grant_lets_a_plugin_connect(
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    sandboxing: str,
+    destination: str,
+    allowed: bool,
+    says: str,
+) -> None:
+    monkeypatch.setenv("TRUST", TRUST_KEY_HEX)
+    path = cli.forge.plugin("acme.filter", extra=NETWORK, top_level=IMPORTS)
+    config = Path("pluginapi.toml")
+    enabled = "" if "enabled" in sandboxing else "enabled = true\n"
+    config.write_text(
+        f'[security]\ntrust_list_path = "{cli.forge.trust_list_path}"\n'
+        f'state_dir = "{cli.forge.state_dir}"\n'
+        'trust_key_source = "env:TRUST"\ntrust_key_form = "raw"\n'
+        f'[isolation]\nmode = "process"\n[sandboxing]\n{enabled}{sandboxing}\n'
+    )
+    done = cli("explain", path, "--config", config, "--connect", destination)
+    assert done.code == int(not allowed)
+    assert says in done.out
+    found = cli("explain", path, "--config", config, "--connect", destination, "--json").json()
+    assert found["loadable"] is True
+    assert found["connect"]["allowed"] is allowed
+    assert says in found["connect"]["reason"] + found["connect"]["remedy"]
+
+
+def test_explain_takes_one_destination_and_a_configuration(cli: Cli) -> None:
+    path = cli.forge.plugin("acme.filter")
+    without = cli("explain", path, *cli.trust, "--connect", "a.example:443")
+    assert without.code == 2
+    assert "--config" in without.err
+    Path("pluginapi.toml").write_text("")
+    for several in ("a.example", "*.example:443", "192.0.2.0/24:443", "a b:443", ":443"):
+        done = cli("explain", path, "--config", "pluginapi.toml", "--connect", several)
+        assert done.code == 2, several
+
+
 def test_explain_says_code_and_remedy_of_what_fails(cli: Cli) -> None:
     path = cli.forge.plugin("acme.filter", sign=False, trust=False)
     done = cli("explain", path, *cli.trust)

@@ -23,7 +23,9 @@ def _sources(name: str) -> list[Path]:
 
 
 SPAWN = KERNELS / "spawn" / "spawn_linux.c"
-SOURCES = sorted(path for name in ("spawn", "confine", "worker") for path in _sources(name))
+SOURCES = sorted(
+    path for name in ("broker", "spawn", "confine", "worker") for path in _sources(name)
+)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pluginapi.errors import PluginTimeout, SandboxError, SandboxUnavailable
+from pluginapi.errors import PluginTimeout, SandboxError
 from pluginapi.sandbox.capabilities import CapabilitiesConfig, Capability
 from pluginapi.sandbox.config import (
     BindMount,
@@ -338,11 +338,6 @@ def test_it_starts_programs_where_clone3_is_denied(launcher: Launcher) -> None:
     # What clone cannot do is an error: namespaces are made with clone3.
     with pytest.raises(SandboxError, match="clone3"):
         shell(launcher, "true", SandboxConfig(cgroup=None))
-
-
-def test_a_layer_of_no_version_is_refused() -> None:
-    with pytest.raises(SandboxUnavailable):
-        SandboxConfig(network=NetworkConfig(mode=NetworkMode.RESTRICTED))
 
 
 HOST = """

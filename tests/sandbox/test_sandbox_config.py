@@ -168,7 +168,7 @@ def test_what_is_asked_for_and_offered_is_given() -> None:
             PluginRequirements(
                 network=NetworkRequirement.restricted(NetworkTarget.domain("example.com"))
             ),
-            "[isolation.plugin]",
+            'allow = ["example.com"]',
         ),
     ],
 )
@@ -192,6 +192,109 @@ def test_user_ids_are_nobody_elses() -> None:
     assert again.uid == freed
     for each in (*ids, again):
         each.release()
+
+
+def restricted(*texts: str) -> PluginRequirements:
+    targets = map(NetworkTarget.parse, texts)
+    return PluginRequirements(network=NetworkRequirement.restricted(*targets))
+
+
+def offered(*texts: str) -> SandboxConfig:
+    network = NetworkConfig(
+        mode=NetworkMode.RESTRICTED,
+        allow=tuple(map(NetworkTarget.parse, texts)),
+        max_connections=7,
+    )
+    return offer(network=network)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "found"),
+    [
+        (["a.example"], ["a.example"], ["a.example"]),
+        (["a.example"], ["*.example:443", "a.example:80"], ["a.example:443", "a.example:80"]),
+        (["*.example:443"], ["a.example"], ["a.example:443"]),
+        (["192.0.2.7", "a.example"], ["*.example", "192.0.2.0/24"], ["192.0.2.7", "a.example"]),
+    ],
+)
+def test_what_of_the_network_is_asked_for_and_offered_is_given(
+    wanted: list[str], given: list[str], found: list[str]
+) -> None:
+    config = granted(restricted(*wanted), offered(*given), "acme.a")
+    assert config.network.mode is NetworkMode.RESTRICTED
+    assert [str(target) for target in config.network.allow] == found
+    assert config.network.max_connections == 7
+    assert config.enable_network_namespace
+    full = offer(network=FULL, enable_network_namespace=False)
+    assert [str(each) for each in granted(restricted(*wanted), full, "a").network.allow] == wanted
+    assert granted(PluginRequirements(), offered(*given), "a").network == NetworkConfig()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"),
+    [
+        (["a.example", "b.example"], ["a.example"]),
+        (["a.example:443"], ["a.example:80"]),
+        (["192.0.2.7"], ["a.example"]),
+        (["a.example/udp"], ["a.example"]),
+    ],
+)
+def test_a_destination_that_is_not_offered_is_refused(wanted: list[str], given: list[str]) -> None:
+    with pytest.raises(SandboxError) as caught:
+        granted(restricted(*wanted), offered(*given), "acme.a")
+    assert caught.value.code == "sandbox.not_granted"
+    assert wanted[-1] in caught.value.message
+
+
+def test_a_network_is_restricted_where_there_are_namespaces() -> None:
+    with pytest.raises(SandboxError, match="no namespaces"):
+        granted(restricted("a.example"), SandboxConfig.without_namespaces(), "acme.a")
+    with pytest.raises(SandboxConfigError):
+        SandboxConfig(network=NetworkConfig(mode=NetworkMode.RESTRICTED), seccomp=None)
+    with pytest.raises(SandboxConfigError):
+        SandboxConfig(
+            network=NetworkConfig(mode=NetworkMode.RESTRICTED), seccomp=SeccompMode.STRICT
+        )
+
+
+NETWORK = """
+[isolation]
+mode = "process"
+[sandboxing]
+enabled = true
+[sandboxing.network]
+mode = "restricted"
+allow = ["api.example.com:443", "*.example.org", "192.0.2.0/24"]
+"""
+
+
+def test_the_network_of_the_file(tmp_path: Path) -> None:
+    config = HostConfig.from_text(NETWORK, tmp_path).sandboxing
+    needs = restricted("a.example.org:80", "api.example.com").network
+    found = config.for_plugin(plain_manifest(network=needs), ResourceLimits(max_connections=3))
+    assert found is not None
+    assert [str(each) for each in found.network.allow] == [
+        "a.example.org:80",
+        "api.example.com:443",
+    ]
+    assert found.network.max_connections == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('"*.example.org"', '"**.example.org"', 8),
+        ('"*.example.org"', '"a.example:53/udp"', 8),
+        ('"restricted"', '"isolated"', 8),
+        ('"restricted"', '"some"', 7),
+        ("enabled = true", 'enabled = true\nmode = "minimal"', 8),
+        ("enabled = true", 'enabled = true\nseccomp = "strict"', 8),
+    ],
+)
+def test_mistakes_in_the_network_of_the_file(tmp_path: Path, old: str, new: str, line: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        HostConfig.from_text(NETWORK.replace(old, new), tmp_path)
+    assert caught.value.message.startswith(f"pluginapi.toml:{line}: ")
 
 
 TOML = """

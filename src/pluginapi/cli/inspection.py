@@ -10,12 +10,14 @@ import click
 from pluginapi.cli._logging import reported_here
 from pluginapi.cli._output import Output, json_option
 from pluginapi.cli._security import SecurityOptions, security_options
-from pluginapi.errors import UnsupportedPlatform
+from pluginapi.errors import InvalidManifest, UnsupportedPlatform
 from pluginapi.info import PluginInfo, PluginStatus
 from pluginapi.loader import Inspection, PluginLoader
 from pluginapi.metadata import read_manifest
+from pluginapi.network_target import NetworkTarget
 from pluginapi.plugin_file import PluginFile
 from pluginapi.registry import PluginRegistry
+from pluginapi.sandbox.network.explaining import explain_connect
 from pluginapi.security import Check, CheckOutcome, PluginSignature
 from pluginapi.services import ServiceGrants
 
@@ -98,18 +100,31 @@ def _print_manifest(output: Output, manifest: PluginManifest) -> None:
     output.text(f"depends on    {', '.join(map(str, manifest.dependencies)) or 'nothing'}")
 
 
-@click.command("explain", epilog="Example: pluginapi explain plugins/filter.so")
+@click.command(
+    "explain",
+    epilog="Example: pluginapi explain plugins/filter.so --config pluginapi.toml "
+    "--connect api.example.com:443",
+)
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--connect",
+    metavar="HOST:PORT",
+    help="Say whether it may connect there, and which grant would let it.",
+)
 @security_options
 @json_option
-def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int:
+def explain_command(
+    file: Path, connect: str | None, security: SecurityOptions, as_json: bool
+) -> int:
     """Say why the plugin FILE is or is not loadable, check by check.
 
-    With --config, also which of the services that it needs the operator has not granted it.
+    With --config, also which of the services that it needs the operator has not granted it; and
+    with --connect, whether it may connect to a destination, and which line would let it.
 
-    Exit code 0 when it is loadable and 1 when it is not.
+    Exit code 0 when it is loadable, and may connect, and 1 when not.
     """
     output = Output(as_json=as_json)
+    destination = None if connect is None else _destination(connect, security)
     decides = security.open()
     with output.working("opening the trust list, reading the plugin"):
         inspection = PluginLoader(decides).inspect(file)
@@ -119,6 +134,9 @@ def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int
     loadable = all(check.outcome is not CheckOutcome.FAILED for check in checks)
     granted = () if security.config is None else security.config.services.for_plugin(manifest.name)
     grants = ServiceGrants.of(manifest.requirements.services, granted)
+    connects = None
+    if destination is not None and security.config is not None:
+        connects = explain_connect(destination, manifest.requirements, security.config.sandboxing)
     output.result(
         {
             **verdict.to_dict(),
@@ -126,6 +144,7 @@ def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int
             "name": manifest.name,
             "checks": [check.to_dict() for check in checks],
             "services": {"granted": list(grants.allowed), "missing": list(grants.missing)},
+            "connect": None if connects is None else connects.to_dict(),
         }
     )
     output.text(f"{manifest.name} {manifest.version}  {file}", style="bold")
@@ -144,11 +163,35 @@ def explain_command(file: Path, security: SecurityOptions, as_json: bool) -> int
         # No reason not to load: what is missing does not exist for the plugin.
         output.text(f"services not granted: {', '.join(grants.missing)}", style="yellow")
         output.text(f"  hint: {grants.remedy(manifest.name)}")
+    if connects is not None:
+        may = "may" if connects.allowed else "may not"
+        style = "green" if connects.allowed else "red"
+        output.text(f"{may} connect to {destination}: {connects.reason}", style=style)
+        if connects.remedy:
+            output.text(f"  hint: {connects.remedy}")
     if loadable:
         output.text(f"loadable, {verdict.trust_level.name.lower()}", style="bold green")
-        return 0
+        return int(connects is not None and not connects.allowed)
     output.text("not loadable", style="bold red")
     return 1
+
+
+def _destination(text: str, security: SecurityOptions) -> NetworkTarget:
+    """Read what --connect names.
+
+    Raises:
+        click.UsageError: It names more than one place, or there is no configuration to look into.
+    """
+    if security.config is None:
+        raise click.UsageError("--connect needs --config: the operator's grants are there")
+    try:
+        destination = NetworkTarget.parse(text)
+    except InvalidManifest as err:
+        raise click.UsageError(f"--connect {text}: {err.message}; {err.hint}") from err
+    spans = destination.addresses
+    if destination.port is None or "*" in destination.host or (spans and spans[0] != spans[1]):
+        raise click.UsageError("--connect takes one destination, such as api.example.com:443")
+    return destination
 
 
 def _platform_check(inspection: Inspection) -> Check | None:

@@ -11,6 +11,7 @@ import click
 
 from pluginapi.cli._output import Output, json_option
 from pluginapi.errors import SandboxError
+from pluginapi.network_target import NetworkTarget
 from pluginapi.sandbox.cgroups import CgroupConfig
 from pluginapi.sandbox.config import (
     FilesystemConfig,
@@ -62,6 +63,12 @@ def sandbox_command() -> None:
     "--root", metavar="PATH", help="Show what is in a directory in place of the system's files."
 )
 @click.option("--network", is_flag=True, help="Leave it the network of this machine.")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="TARGET",
+    help="Let it connect to HOST[:PORT], a name, *.suffix, address or range. Repeatable.",
+)
 @click.option("--memory-mb", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--pids", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--no-cgroup", is_flag=True, help="Without a control group and its bounds.")
@@ -79,6 +86,7 @@ def run_command(
     overlay: tuple[str, ...],
     root: str | None,
     network: bool,
+    allow: tuple[str, ...],
     memory_mb: int,
     pids: int,
     no_cgroup: bool,
@@ -90,11 +98,17 @@ def run_command(
     """Run a program in a sandbox; the exit code is the program's, 128 and the signal if killed.
 
     It sees the system's files read-only, an empty /tmp, and what --read and --write show; no other
-    process, no network, nothing of the environment. What cannot be had is an error that says why:
-    there is no sandbox with less than was asked for. With --json its output is part of the object,
-    and so is what confined it, or null when it ended before the kernel could be asked.
+    process, no network but what --allow names, nothing of the environment. What cannot be had is an
+    error that says why: there is no sandbox with less than was asked for. With --json its output is
+    part of the object, and so is what confined it, or null when it ended before the kernel could be
+    asked.
     """
     output = Output(as_json=as_json)
+    if allow and (network or minimal):
+        raise click.UsageError(
+            "--allow restricts a network of its own, which there is not with "
+            + ("--network" if network else "--minimal")
+        )
     config = SandboxConfig(
         seccomp=SeccompMode(seccomp),
         filesystem=FilesystemConfig(
@@ -110,6 +124,9 @@ def run_command(
     if network:
         full = NetworkConfig(mode=NetworkMode.FULL)
         config = replace(config, network=full, enable_network_namespace=False)
+    if allow:
+        targets = tuple(map(NetworkTarget.parse, allow))
+        config = replace(config, network=NetworkConfig(mode=NetworkMode.RESTRICTED, allow=targets))
     if minimal:
         config = SandboxConfig.without_namespaces(
             seccomp=config.seccomp, filesystem=config.filesystem

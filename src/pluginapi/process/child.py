@@ -93,6 +93,7 @@ class Worker:
                     settings=settings.channel,
                     timeout=settings.start_timeout,
                 )
+                self._confined()
             except BaseException as err:
                 refusal = nursery.refusal(self.id)
                 nursery.forget(self.id)
@@ -101,12 +102,19 @@ class Worker:
                 if refusal is not None:
                     raise self._refused(refusal) from err
                 raise
-            if confinement is not None:
-                confinement.started()
         except BaseException:
             ours.close()
             self.handoff.close()
             os.close(self.output)
+            raise
+
+    def _confined(self) -> None:
+        if self.confinement is None:
+            return
+        try:
+            self.confinement.started()
+        except BaseException:
+            self.channel.close()
             raise
 
     def _request(self, *, spare: bool) -> SpawnRequest:

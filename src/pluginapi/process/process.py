@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from pluginapi.errors import (
     IpcClosed,
     IpcProtocolError,
@@ -41,6 +43,7 @@ from pluginapi.runtime.native_status import printable
 if TYPE_CHECKING:
     from pluginapi.process.budget import RestartBudget
     from pluginapi.process.supervisor import Supervisor
+    from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal
     from pluginapi.sandbox.report import SandboxReport
     from pluginapi.sealed_copy import SealedCopy
 
@@ -203,6 +206,18 @@ class PluginProcess:
             raise self._not("running")
         return read_report(worker.pid, worker.confinement)
 
+    def network(self) -> NetworkCounts | None:
+        """Return how its connects went; None when nothing connects for it, or it does not run."""
+        worker = self._worker
+        door = None if worker is None or worker.confinement is None else worker.confinement.door
+        return None if door is None else door.counts()
+
+    def refused_connects(self) -> tuple[Refusal, ...]:
+        """Return the latest connects that its process was refused, at most 64, the newest last."""
+        worker = self._worker
+        door = None if worker is None or worker.confinement is None else worker.confinement.door
+        return () if door is None else door.refusals.latest()
+
     # ---- Life ----
 
     def start(self, timeout: float | None = None) -> Ready:
@@ -353,6 +368,8 @@ class PluginProcess:
         channel = worker.channel
         channel.plugin = self.name
         channel._failures.plugin = self.name  # noqa: SLF001 - a spare had no name yet
+        if worker.confinement is not None:
+            worker.confinement.rename(self.name)
         with self._lock:
             self._worker = worker
             self._starts += 1
@@ -377,7 +394,7 @@ class PluginProcess:
             raise self._start_failed(worker, self._not("wanted any more"))
         try:
             worker.hand_over(self._plan.copy)
-            ready = channel.request(self._plan.initialize, Ready, timeout=timeout)
+            ready = channel.request(self._initialize(worker), Ready, timeout=timeout)
         except BaseException as err:
             raise self._start_failed(worker, err) from err
         told = (ready.plugin, ready.version)
@@ -413,6 +430,12 @@ class PluginProcess:
             self.on_channel(channel)
         health.start()
         return ready
+
+    def _initialize(self, worker: Worker) -> Initialize:
+        message = self._plan.initialize
+        if worker.confinement is None or worker.confinement.door is None:
+            return message
+        return msgspec.structs.replace(message, limits={**message.limits, "brokered": 1})
 
     def _start_failed(self, worker: Worker, err: BaseException) -> BaseException:
         with self._lock:

@@ -53,6 +53,7 @@ from pluginapi.ipc.protocol import (
     decode,
 )
 from pluginapi.ipc.serving import WorkerServer, served
+from pluginapi.process.network_errors import explain_refused_connects
 from pluginapi.process.source import described_plugin
 from pluginapi.runtime.python import PythonPlugin, describe_failure, load_python_as
 from pluginapi.sealed_copy import read_sealed
@@ -311,6 +312,8 @@ class PluginWorker:
         level = message.limits.get("log_level", logging.INFO)
         if logging.getLogger().level != level:
             logging.getLogger().setLevel(level)
+        if message.limits.get("brokered"):
+            explain_refused_connects()
         file, described = described_plugin(message.source, data)
         name, version = described["name"], described["version"]
         if (name, version) != (message.plugin, message.version):

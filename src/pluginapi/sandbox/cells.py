@@ -6,14 +6,16 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pluginapi.errors import PluginError
+from pluginapi.errors import PluginError, PluginProcessError
 from pluginapi.process.nursery import Refusal
 from pluginapi.sandbox.memory_files import memory_file
+from pluginapi.sandbox.network.descriptors import receive_descriptor
 from pluginapi.sandbox.plan import Plan, step_failed
 
 if TYPE_CHECKING:
@@ -35,21 +37,27 @@ class CellSpec:
         namespaces: CLONE_NEW*.
         plan: What it gives up, as bytes.
         uid: The user and group that its user namespace maps, 0 without one.
+        named: Whether its network has a name server, whose socket the plan sends.
     """
 
     namespaces: int
     plan: bytes
     uid: int = 0
+    named: bool = False
 
 
 class Cell:
     """A process that holds namespaces open; its end is that of all processes in its PID namespace.
 
     It ends with the host too, however that ends. Thread-safe.
+
+    Attributes:
+        name_server: The socket of its network's name server, which is whoever's takes it; or -1.
     """
 
-    def __init__(self, pidfd: int, keep: int) -> None:
+    def __init__(self, pidfd: int, keep: int, name_server: int = -1) -> None:
         self.pidfd = pidfd
+        self.name_server = name_server
         self._keep = keep
         self._lock = threading.Lock()
 
@@ -59,14 +67,16 @@ class Cell:
             if self.pidfd >= 0:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def take_name_server(self) -> int:
+        """Return the socket of the name server, which is the caller's."""
+        taken, self.name_server = self.name_server, -1
+        return taken
+
     def close(self) -> None:
         """End it and let go of it; idempotent."""
         self.kill()
         with self._lock:
-            if self.pidfd >= 0:
-                os.close(self.pidfd)
-                os.close(self._keep)
-                self.pidfd = self._keep = -1
+            self.abandon()
 
     def abandon(self) -> None:
         """Let go of it in a process that was forked from the host; takes no lock."""
@@ -74,6 +84,8 @@ class Cell:
             os.close(self.pidfd)
             os.close(self._keep)
             self.pidfd = self._keep = -1
+        if self.name_server >= 0:
+            os.close(self.take_name_server())
 
 
 class CellPool:
@@ -183,17 +195,31 @@ class CellPool:
 
     def _make(self, spec: CellSpec, plan: Plan | None) -> Cell:
         waits, keep = os.pipe2(os.O_CLOEXEC)
+        pair: tuple[socket.socket, ...] = ()
         try:
+            if spec.named:
+                pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with memory_file("cell", spec.plan) as plan_fd:
                 pidfd = self._nursery().make_cell(
-                    spec.namespaces, (spec.uid, spec.uid), (waits, plan_fd)
+                    spec.namespaces,
+                    (spec.uid, spec.uid),
+                    (waits, plan_fd, *(each.fileno() for each in pair[1:])),
                 )
+            cell = Cell(pidfd, keep)
+            if pair:
+                try:
+                    cell.name_server = receive_descriptor(pair[0], "the socket of a name server")
+                except BaseException:
+                    cell.close()
+                    raise
+            return cell
         except Refusal as err:
             os.close(keep)
             raise step_failed(plan, err.step, err.call, err.errno) from err
-        except BaseException:
+        except (PluginProcessError, OSError):
             os.close(keep)
             raise
         finally:
             os.close(waits)
-        return Cell(pidfd, keep)
+            for each in pair:
+                each.close()

@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any, Final, Self
 
-from pluginapi.errors import SandboxConfigError, SandboxUnavailable
+from pluginapi.errors import SandboxConfigError
+from pluginapi.network_target import NetworkTarget
 from pluginapi.sandbox.capabilities import CapabilitiesConfig
 from pluginapi.sandbox.cgroups import CgroupConfig
 from pluginapi.sandbox.rlimits import RlimitsConfig
@@ -25,6 +26,7 @@ __all__ = [
 
 _MIB: Final = 1 << 20
 _MOST_PLACES: Final = 128
+_MOST_TARGETS: Final = 256
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MOST_UID: Final = (1 << 32) - 2
 _LANDLOCK_ABIS: Final = range(1, 100)
@@ -79,9 +81,43 @@ class NetworkConfig:
 
     Attributes:
         mode: How much.
+        allow: With ``RESTRICTED``, where it may connect to, over TCP. A name stands for itself: not
+            for the addresses that it has, which other names may have too, and not for addresses of
+            this machine and its neighbours, which have to be listed as such.
+        max_connections: With ``RESTRICTED``, how many connections it may have at a time.
+
+    Raises:
+        SandboxConfigError: With code ``sandbox.config`` when a value is out of bounds.
     """
 
     mode: NetworkMode = NetworkMode.ISOLATED
+    allow: tuple[NetworkTarget, ...] = ()
+    max_connections: int = 1024
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "allow", tuple(self.allow))
+        if not all(isinstance(target, NetworkTarget) for target in self.allow):
+            raise _refuse(
+                "what is allowed of the network is not made of NetworkTarget",
+                'write allow=(NetworkTarget.domain("api.example.com", 443),)',
+            )
+        if len(self.allow) > _MOST_TARGETS:
+            raise _refuse(
+                f"{len(self.allow)} destinations are allowed, more than {_MOST_TARGETS}",
+                "name fewer, broader ones",
+            )
+        if self.allow and self.mode is not NetworkMode.RESTRICTED:
+            raise _refuse(
+                f"destinations are named, and the network is {self.mode.value}",
+                "they go with NetworkMode.RESTRICTED",
+            )
+        udp = next((target for target in self.allow if target.protocol == "udp"), None)
+        if udp is not None:
+            raise _refuse(
+                f"{udp} is allowed, and the broker connects TCP alone",
+                "use NetworkMode.FULL for plugins that need UDP and that you trust with it",
+            )
+        _check_number("max_connections", self.max_connections, 0, 1 << 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +270,6 @@ class SandboxConfig:
 
     Raises:
         SandboxConfigError: With code ``sandbox.config`` when values contradict each other.
-        SandboxUnavailable: With code ``sandbox.unavailable`` for what no version has yet.
     """
 
     enable_pid_namespace: bool = True
@@ -258,19 +293,23 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         self._check_types()
-        if self.network.mode is NetworkMode.RESTRICTED:
-            raise SandboxUnavailable(
-                "a network of named destinations is not part of this version",
-                layer="network",
-                hint="use NetworkMode.ISOLATED, or FULL for plugins that you trust with all of it",
-            )
-        isolated = self.network.mode is NetworkMode.ISOLATED
-        if isolated != self.enable_network_namespace:
+        full = self.network.mode is NetworkMode.FULL
+        if full == self.enable_network_namespace:
             raise _refuse(
                 f"the network is {self.network.mode.value}, and enable_network_namespace is "
                 f"{self.enable_network_namespace}",
-                "an isolated network takes a namespace of its own, the full one is the host's: "
+                "the full network is the host's, any other takes a namespace of its own: "
                 "change one of the two",
+            )
+        if self.network.mode is NetworkMode.RESTRICTED and self.seccomp in (
+            None,
+            SeccompMode.STRICT,
+        ):
+            raise _refuse(
+                "the network is restricted, and seccomp is "
+                + ("strict" if self.seccomp is SeccompMode.STRICT else "off"),
+                "connects are found by a filter that lets sockets be made: use "
+                "SeccompMode.BASIC, MODERATE or PERMISSIVE",
             )
         files = self.filesystem
         if not self.enable_mount_namespace and (

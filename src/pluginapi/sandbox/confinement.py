@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pluginapi.process.nursery import Nursery
     from pluginapi.process.supervisor import Supervisor
     from pluginapi.sandbox.config import SandboxConfig
+    from pluginapi.sandbox.network.broker import Door, NetworkBroker
 
 __all__ = ["Confinement", "Confiner"]
 
@@ -43,6 +44,7 @@ class Confinement:
         uid: The user that the process is, or None when it is the host's.
         cgroup: Its control group, or None.
         cell: Holds its namespaces, or None.
+        door: What it connects through, or None.
         plan: What it gives up.
     """
 
@@ -60,6 +62,7 @@ class Confinement:
         self.uid: int | None = None
         self.cgroup: Cgroup | None = None
         self.cell: Cell | None = None
+        self.door: Door | None = None
         self.plan = Plan()
         self._template = template
         self._user: UserId | None = None
@@ -76,11 +79,15 @@ class Confinement:
         template = len(own) or None
         into, groups = self._open_groups()
         own += groups
+        if self.door is not None:
+            own.append(self.door.descriptor)
+        door = None if self.door is None else len(own)
         self.plan, plan, opened = policy.plan(
             uid=self.uid if self.uid is not None else os.getuid(),
-            cgroups=range(len(own) - len(groups) + 1, len(own) + 1),
+            cgroups=range((template or 0) + 1, (template or 0) + len(groups) + 1),
             template=template,
             first_descriptor=len(own) + 1,
+            door=door,
         )
         for each in opened:
             self._stack.callback(os.close, each)
@@ -124,9 +131,20 @@ class Confinement:
         return into, joined
 
     def started(self) -> None:
-        """Close what was needed for the start alone."""
+        """Close what was needed for the start alone, and serve what it connects to.
+
+        Raises:
+            SandboxError: With code ``sandbox.failed`` when the process did not say how.
+        """
         self._stack.close()
+        if self.door is not None:
+            self.door.started()
         self._replace()
+
+    def rename(self, plugin: str) -> None:
+        """Say whose it is: what was made ahead was nobody's yet."""
+        if self.door is not None:
+            self.door.plugin = plugin
 
     def failed(self, refusal: Refusal) -> SandboxError:
         """Return the error for what a nursery, or the process, could not do."""
@@ -146,6 +164,8 @@ class Confinement:
         self._stack.close()
         if self.cell is not None:
             self.cell.close()
+        if self.door is not None:
+            self.door.close()
         if self.cgroup is not None:
             self._discard(self.cgroup)
         if self._user is not None:
@@ -158,6 +178,8 @@ class Confinement:
         self._stack.close()
         if self.cell is not None:
             self.cell.abandon()
+        if self.door is not None:
+            self.door.abandon()
         if self._user is not None:
             self._user.release()
 
@@ -180,6 +202,7 @@ class Confiner:
         self._with_rights: weakref.WeakSet[Nursery] = weakref.WeakSet()
         self._cells = CellPool(self.native, supervisor, cells)
         self._groups: CgroupManager | None = None
+        self._broker: NetworkBroker | None = None
         self._templates: dict[object, int] = {}
         # By what nothing has to be compared for; each keeps its configuration alive.
         self._policies: dict[tuple[int, Program], Policy] = {}
@@ -266,12 +289,30 @@ class Confiner:
                 nested = policy.cell_namespaces & CLONE_NEWUSER
                 uid = made.uid if made.uid is not None else os.getuid()
                 plan, data = policy.cell_plan()
-                spec = CellSpec(policy.cell_namespaces, data, uid if nested else 0)
+                spec = CellSpec(
+                    policy.cell_namespaces, data, uid if nested else 0, named=policy.is_brokered
+                )
                 made.cell = self._cells.take(spec, plan)
+            if policy.is_brokered:
+                assert made.cell is not None  # noqa: S101 - it has a network of its own
+                made.door = self.network().open(name, config.network, made.cell.take_name_server())
         except BaseException:
             made.release()
             raise
         return made
+
+    def network(self) -> NetworkBroker:
+        """Return what connects for the plugins, which only hosts have that let some connect.
+
+        Raises:
+            SandboxUnavailable: When the kernel is too old.
+        """
+        from pluginapi.sandbox.network.broker import NetworkBroker  # noqa: PLC0415
+
+        with self._lock:
+            if self._broker is None:
+                self._broker = NetworkBroker()
+            return self._broker
 
     def fill(self) -> None:
         """Make ahead what may be, now."""
@@ -291,6 +332,9 @@ class Confiner:
                 os.close(fd)
             self._templates.clear()
             groups, self._groups = self._groups, None
+            broker, self._broker = self._broker, None
+        if broker is not None:
+            broker.close()
         if groups is not None:
             try:
                 groups.close()
@@ -305,6 +349,9 @@ class Confiner:
             os.close(fd)
         self._templates = {}
         self._groups = None
+        if self._broker is not None:
+            self._broker.abandon()
+            self._broker = None
 
     def _discard(self, group: Cgroup) -> None:
         """Remove a control group, once its processes have ended; whoever calls need not wait."""

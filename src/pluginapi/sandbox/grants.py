@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pluginapi.errors import SandboxError
+from pluginapi.network_target import NetworkTarget
 from pluginapi.requirements import FilesystemAccess, NetworkAccess, PluginRequirements
 from pluginapi.sandbox.config import NetworkConfig, NetworkMode, Overlay, SandboxConfig
+from pluginapi.sandbox.network.rules import meet
 
 __all__ = ["granted"]
 
@@ -35,12 +37,12 @@ def granted(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> San
         writable_paths=writable,
         overlays=overlays,
     )
-    mode = _network(needs, offer, plugin)
+    network = _network(needs, offer, plugin)
     return replace(
         offer,
         filesystem=files,
-        network=NetworkConfig(mode=mode),
-        enable_network_namespace=mode is NetworkMode.ISOLATED,
+        network=network,
+        enable_network_namespace=network.mode is not NetworkMode.FULL,
     )
 
 
@@ -81,23 +83,57 @@ def _covered(path: str, offered: Iterable[str]) -> bool:
     return any(wanted.is_relative_to(each) for each in offered)
 
 
-def _network(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> NetworkMode:
+def _network(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> NetworkConfig:
     access = needs.network.access
+    offered = offer.network
     if access is NetworkAccess.RESTRICTED:
+        return _restricted(needs.network.allowed_targets, offer, plugin)
+    if access is NetworkAccess.FULL:
+        if offered.mode is NetworkMode.FULL:
+            return NetworkConfig(mode=NetworkMode.FULL)
+        raise _refused(plugin, "all of the network", "network", 'mode = "full"')
+    # What it does not ask for it does not get, where namespaces may be made.
+    return NetworkConfig() if _can_be_isolated(offer) else NetworkConfig(mode=offered.mode)
+
+
+def _restricted(
+    targets: Iterable[NetworkTarget], offer: SandboxConfig, plugin: str
+) -> NetworkConfig:
+    """Return what of its targets is offered: of each something, or the plugin cannot work."""
+    if not _can_be_isolated(offer):
         raise SandboxError(
-            f"plugin {plugin} needs the network restricted to named destinations, which is no part "
-            "of this version",
+            f"plugin {plugin} needs the network restricted to named destinations, and nothing "
+            "restricts it where no namespaces are made",
             code="sandbox.not_granted",
             plugin=plugin,
             layer="network",
-            hint="run it outside of the sandbox, by [isolation.plugin] and without [sandboxing], "
-            "if you trust it as the host itself",
+            hint='use mode = "strict" in [sandboxing]',
         )
-    if access is NetworkAccess.FULL and offer.network.mode is not NetworkMode.FULL:
-        raise _refused(plugin, "all of the network", "network", 'mode = "full"')
-    if access is NetworkAccess.NONE and _can_be_isolated(offer):
-        return NetworkMode.ISOLATED
-    return offer.network.mode
+    offered = offer.network
+    allowed: list[NetworkTarget] = []
+    for target in targets:
+        if target.protocol == "udp":
+            raise SandboxError(
+                f"plugin {plugin} needs {target}, and the broker connects TCP alone",
+                code="sandbox.not_granted",
+                plugin=plugin,
+                layer="network",
+                hint="a plugin that needs UDP asks for NetworkRequirement.full(), which takes "
+                'mode = "full" in [sandboxing.network]',
+            )
+        if offered.mode is NetworkMode.FULL:
+            found = [target]
+        else:
+            found = [both for each in offered.allow if (both := meet(target, each)) is not None]
+        if not found:
+            line = f'mode = "restricted", allow = ["{target}"]'
+            raise _refused(plugin, f"to connect to {target}", "network", line)
+        allowed += found
+    return NetworkConfig(
+        mode=NetworkMode.RESTRICTED,
+        allow=tuple(dict.fromkeys(allowed)),
+        max_connections=offered.max_connections,
+    )
 
 
 def _can_be_isolated(offer: SandboxConfig) -> bool:

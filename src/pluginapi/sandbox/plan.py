@@ -24,7 +24,8 @@ _MAGIC: Final = 0x314E4C50
 _RLIMIT, _KEYRING, _SETNS, _UNSHARE, _HOSTNAME, _IDS = 1, 2, 3, 4, 5, 6
 _CAPS, _NO_NEW_PRIVS, _LANDLOCK, _SECCOMP, _DUMPABLE = 7, 8, 9, 10, 11
 _ROOT, _DIR, _FILE, _LINK, _BIND, _TMPFS, _PROC, _SEAL, _PIVOT = range(12, 21)
-_CGROUP, _RULES, _DIES_WITH_PARENT, _USERNS, _OVERLAY = range(21, 26)
+_CGROUP, _RULES, _DIES_WITH_PARENT, _USERNS, _OVERLAY, _NAMESERVER = range(21, 27)
+_NEW_LISTENER: Final = 8
 _MOST_HOSTNAME: Final = 64
 _MOST_PATH: Final = 4095
 _PAGE: Final = 4096
@@ -44,6 +45,7 @@ _HINTS: Final = {
     "ids": "becoming another user takes root, or a user namespace that maps it",
     "capabilities": "only what the host has can be kept: see CapPrm in its /proc/self/status",
     "landlock": "set no_new_privs, and see that no more than 16 rulesets are on top of each other",
+    "nameserver": "a name server takes a network namespace of one's own, and the rights in it",
     "seccomp": "set no_new_privs, and see that the program is one that the kernel takes",
 }
 
@@ -188,10 +190,32 @@ class Plan:
         self.steps.append(("landlock", _RULES, data))
         return self
 
-    def seccomp(self, program: bytes, *, flags: int = 0) -> Plan:
-        """Install a filter: the program as the kernel takes it, 8 bytes for each instruction."""
-        data = struct.pack("=II", flags, 0) + program
+    def seccomp(self, program: bytes, *, flags: int = 0, listener_over: int | None = None) -> Plan:
+        """Install a filter: the program as the kernel takes it, 8 bytes for each instruction.
+
+        Args:
+            program: The program.
+            flags: SECCOMP_FILTER_FLAG_*.
+            listener_over: The number of the descriptor of a SOCK_SEQPACKET socket over which the
+                filter's listener is sent, with one byte; seccomp_unotify(2).
+        """
+        over = 0
+        if listener_over is not None:
+            flags |= _NEW_LISTENER
+            over = listener_over + 1
+        data = struct.pack("=II", flags, over) + program
         self.steps.append(("seccomp", _SECCOMP, data))
+        return self
+
+    def nameserver(self, descriptor: int) -> Plan:
+        """Bring the loopback up, and send a socket on its port 53 for UDP over a socket.
+
+        In a network namespace of one's own, before its rights are given up.
+
+        Args:
+            descriptor: The number of the descriptor of a SOCK_SEQPACKET socket.
+        """
+        self.steps.append(("nameserver", _NAMESERVER, struct.pack("=II", descriptor, 0)))
         return self
 
     # ---- The tree of files, in a mount namespace of one's own ----

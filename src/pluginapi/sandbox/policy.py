@@ -13,7 +13,7 @@ from typing import Final
 from pluginapi.errors import SandboxUnavailable
 from pluginapi.process.nursery import native_program
 from pluginapi.sandbox.capabilities import CapabilitiesConfig, Capability, read_capabilities
-from pluginapi.sandbox.config import SandboxConfig
+from pluginapi.sandbox.config import NetworkMode, SandboxConfig
 from pluginapi.sandbox.filesystem import build_root
 from pluginapi.sandbox.landlock import FileAccess, landlock_abi
 from pluginapi.sandbox.plan import Plan
@@ -22,9 +22,10 @@ from pluginapi.sandbox.program_filters import (
     STRICT_NATIVE_FILTER,
     STRICT_PYTHON_FILTER,
     Program,
+    brokered,
     starting_filter,
 )
-from pluginapi.sandbox.seccomp import ALLOW, Rule, SeccompFilter, SeccompMode
+from pluginapi.sandbox.seccomp import ALLOW, USER_NOTIF, Rule, SeccompFilter, SeccompMode
 
 __all__ = [
     "CLONE_NEWIPC",
@@ -156,12 +157,23 @@ class Policy:
             known = self._known.setdefault(key, (plan, plan.build(descriptors)))
         return known
 
+    @property
+    def is_brokered(self) -> bool:
+        """Whether the broker connects for the plugin."""
+        return self.config.network.mode is NetworkMode.RESTRICTED
+
     def cell_plan(self) -> tuple[Plan, bytes]:
-        """Return what the process gives up that holds the namespaces, and its bytes."""
-        return self._once("cell", lambda: (self._cell_plan(), 0))
+        """Return what the process gives up that holds the namespaces, and its bytes.
+
+        Of a network with a broker, the plan has one descriptor: where the socket of the name server
+        is sent over.
+        """
+        return self._once("cell", lambda: (self._cell_plan(), int(self.is_brokered)))
 
     def _cell_plan(self) -> Plan:
         plan = Plan()
+        if self.is_brokered:
+            plan.nameserver(0)
         if self.config.enable_uts_namespace:
             plan.hostname(self.config.hostname)
         if self.privileged and not self.cell_namespaces & CLONE_NEWUSER:
@@ -206,6 +218,7 @@ class Policy:
         cgroups: Sequence[int],
         template: int | None,
         first_descriptor: int,
+        door: int | None = None,
     ) -> tuple[Plan, bytes, list[int]]:
         """Return the plan of a process, its bytes, and the descriptors that were opened for it.
 
@@ -214,21 +227,31 @@ class Policy:
             cgroups: The numbers of descriptors on cgroup.procs of the groups that it joins.
             template: The number of the descriptor of the mount namespace with its tree of files.
             first_descriptor: The number of the first descriptor that is opened for it.
+            door: The number of the descriptor of the door, where the broker connects for it.
         """
         if template is None:
             # What its paths lead to is looked at each time.
-            plan, opened = self._plan(uid, cgroups, None, first_descriptor)
+            plan, opened = self._plan(uid, cgroups, None, first_descriptor, door)
             return plan, plan.build(first_descriptor + len(opened)), opened
-        key = (uid, tuple(cgroups), template, first_descriptor)
+        key = (uid, tuple(cgroups), template, first_descriptor, door)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         made = self._once(
-            key, lambda: (self._plan(uid, cgroups, template, first_descriptor)[0], first_descriptor)
+            key,
+            lambda: (
+                self._plan(uid, cgroups, template, first_descriptor, door)[0],
+                first_descriptor,
+            ),
         )
         return *made, []
 
     def _plan(
-        self, uid: int, cgroups: Sequence[int], template: int | None, first_descriptor: int
+        self,
+        uid: int,
+        cgroups: Sequence[int],
+        template: int | None,
+        first_descriptor: int,
+        door: int | None,
     ) -> tuple[Plan, list[int]]:
         plan = Plan()
         for group in cgroups:
@@ -245,7 +268,7 @@ class Policy:
         if self.program == "python" and self.privileged:
             plan.dumpable(on=False)
         if (program := self._first_filter()) is not None:
-            plan.seccomp(program)
+            plan.seccomp(program, listener_over=door)
         return plan, opened
 
     def _enter(self, plan: Plan, template: int | None, first_descriptor: int) -> list[int]:
@@ -304,7 +327,10 @@ class Policy:
     def _filter(self) -> SeccompFilter | None:
         wanted = self.config.seccomp
         if isinstance(wanted, SeccompMode):
-            return wanted.filter("native" if self.program == "native" else "python")
+            wanted = wanted.filter("native" if self.program == "native" else "python")
+        if wanted is not None and self.is_brokered:
+            # The first filter has the listener; a second one leaves connect to it.
+            return brokered(wanted, ALLOW)
         return wanted
 
     def _first_filter(self) -> bytes | None:
@@ -317,9 +343,10 @@ class Policy:
             if self.is_strict:
                 joining = SeccompMode.BASIC.filter("python").replacing(Rule(("seccomp",), ALLOW))
                 return joining.build()
-            return wanted.build()
+            return (brokered(wanted, USER_NOTIF) if self.is_brokered else wanted).build()
         assert self.config.seccomp is not None  # noqa: S101 - as `_filter` has seen
-        return starting_filter(self.config.seccomp, self.program).build()
+        starting = starting_filter(self.config.seccomp, self.program)
+        return (brokered(starting, USER_NOTIF) if self.is_brokered else starting).build()
 
     def _landlock(self, plan: Plan) -> None:
         config = self.config

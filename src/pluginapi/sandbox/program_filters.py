@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from pluginapi.sandbox.seccomp import (
     ALLOW,
     KILL_PROCESS,
+    Action,
     Condition,
     Rule,
     SeccompFilter,
@@ -21,6 +22,7 @@ __all__ = [
     "STRICT_NATIVE_FILTER",
     "STRICT_PYTHON_FILTER",
     "Program",
+    "brokered",
     "starting_filter",
 ]
 
@@ -74,6 +76,67 @@ STRICT_NATIVE_FILTER: Final = SeccompMode.STRICT.filter("native").replacing(
     Rule(("brk", "mmap", "mremap"), errno(error.ENOMEM))
 )
 """The strict filter. A plugin that takes more memory than was taken ahead gets none: it goes on."""
+
+
+# <sys/socket.h>, <netinet/in.h>
+_INET: Final = (2, 10)  # AF_INET, AF_INET6
+_SOCK_TYPE_MASK: Final = 0xF
+_STREAM: Final = 1
+_DGRAM: Final = 2
+_PROTOCOLS: Final = (0, 6, 17)  # the default, TCP, UDP; not MPTCP
+_MSG_FASTOPEN: Final = 0x2000_0000
+
+
+def brokered(wanted: SeccompFilter, connect: Action) -> SeccompFilter:
+    """Return a filter under which a plugin connects through the broker, and by nothing else.
+
+    It makes TCP and UDP sockets, in a network in which there is nothing. What connects or binds a
+    socket that the broker has put in the place of one is not allowed: bind, listen, and sending
+    with MSG_FASTOPEN.
+
+    Args:
+        wanted: What the plugin may do besides.
+        connect: What becomes of connect: USER_NOTIF in the filter that has the listener.
+    """
+    fast = [(name, number) for name, number in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))]
+    made = (
+        Condition.is_in(0, _INET, width=32),
+        Condition.is_in(2, _PROTOCOLS, width=32),
+    )
+    return wanted.replacing(
+        Rule(("connect",), connect),
+        Rule(("bind", "listen", "accept", "accept4"), errno(error.EPERM)),
+        *(
+            Rule(
+                ("socket",),
+                ALLOW,
+                (*made, Condition.masked_eq(1, _SOCK_TYPE_MASK, kind, width=32)),
+            )
+            for kind in (_STREAM, _DGRAM)
+        ),
+        Rule(("socket",), errno(error.EAFNOSUPPORT), (Condition.not_in(0, _INET, width=32),)),
+        Rule(
+            ("socket",),
+            errno(error.EPROTONOSUPPORT),
+            (Condition.not_in(2, _PROTOCOLS, width=32),),
+        ),
+        Rule(
+            ("recvmmsg", "getpeername", "getsockname", "getsockopt", "setsockopt", "shutdown"),
+            ALLOW,
+        ),
+        *(
+            Rule((name,), ALLOW, (Condition.masked_eq(at, _MSG_FASTOPEN, 0, width=32),))
+            for name, at in fast
+        ),
+        *(
+            Rule(
+                (name,),
+                errno(error.EOPNOTSUPP),
+                (Condition.masked_eq(at, _MSG_FASTOPEN, _MSG_FASTOPEN, width=32),),
+            )
+            for name, at in fast
+        ),
+    )
 
 
 @cache

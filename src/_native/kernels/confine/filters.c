@@ -75,17 +75,24 @@ int pa_step_rules(const pa_step *step, const char **call) {
     return error;
 }
 
-int pa_step_seccomp(const pa_step *step, const char **call) {
+int pa_step_seccomp(const pa_step *step, const int *fds, const char **call) {
     /* Plans pad what stands before it, so that the program is aligned where the plan is. */
     const struct sock_fprog program = {
         .len = (unsigned short)((step->size - 8) / sizeof(struct sock_filter)),
         .filter = (struct sock_filter *)(uintptr_t)(step->data + 8),
     };
+    const uint32_t over = pa_step_u32(step, 4);
     long result;
     *call = "seccomp";
     result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, pa_step_u32(step, 0), &program);
     if (result == 0) {
         return 0;
+    }
+    if (result > 0 && over != 0) {
+        const int error = pa_step_send(fds[over - 1], (int)result);
+        (void)close((int)result);
+        *call = "sendmsg";
+        return error;
     }
     /* With TSYNC, the number of a thread that cannot take it. */
     return result > 0 ? EBUSY : errno;

@@ -11,6 +11,7 @@
 #define STEP_HEADER ((size_t)8)
 #define MOST_HOSTNAME ((size_t)64)
 #define MOST_PATH ((size_t)4095)
+#define NEW_LISTENER UINT32_C(8) /* SECCOMP_FILTER_FLAG_NEW_LISTENER */
 #define CLONE_NEW_ALL UINT32_C(0x7e020080) /* CLONE_NEW* of <linux/sched.h>, time among them */
 
 static uint32_t u32_at(const uint8_t *at) {
@@ -31,7 +32,7 @@ const char *pa_plan_name(unsigned kind) {
         "ids",  "capabilities", "no_new_privs", "landlock", "seccomp", "dumpable",
         "root", "directory",    "file",    "link",     "bind",    "tmpfs",
         "proc", "seal",         "pivot",   "cgroup",   "rules",   "dies_with_parent",
-        "user namespace", "overlay",
+        "user namespace", "overlay", "nameserver",
     };
     return kind <= PA_STEP_LAST ? names[kind] : names[0];
 }
@@ -127,6 +128,12 @@ static int are_rules(const pa_step *step) {
     return at == step->size && rules.reserved == 0;
 }
 
+/* A listener has to be sent somewhere, and nothing else can be. */
+static int listens(const pa_step *step, size_t fd_count) {
+    const uint32_t over = pa_step_u32(step, 4);
+    return (pa_step_u32(step, 0) & NEW_LISTENER) != 0 ? over != 0 && over <= fd_count : over == 0;
+}
+
 /* Sizes are of the kind already. */
 static int valued(const pa_step *step, size_t fd_count) {
     switch (step->kind) {
@@ -145,7 +152,10 @@ static int valued(const pa_step *step, size_t fd_count) {
         return in_sets(step);
     case PA_STEP_LANDLOCK:
     case PA_STEP_CGROUP:
+    case PA_STEP_NAMESERVER:
         return pa_step_u32(step, 0) < fd_count;
+    case PA_STEP_SECCOMP:
+        return listens(step, fd_count);
     case PA_STEP_RULES:
         return are_rules(step);
     case PA_STEP_DUMPABLE:
@@ -187,6 +197,7 @@ static int sized(const pa_step *step) {
     case PA_STEP_PIVOT:
     case PA_STEP_CGROUP:
     case PA_STEP_USERNS:
+    case PA_STEP_NAMESERVER:
         return step->size == 8;
     case PA_STEP_RULES:
         return step->size >= sizeof(pa_plan_rules);
@@ -268,7 +279,7 @@ static int run(const pa_step *step, const int *fds, int *root, const char **call
     case PA_STEP_LANDLOCK:
         return pa_step_landlock(step, fds, call);
     case PA_STEP_SECCOMP:
-        return pa_step_seccomp(step, call);
+        return pa_step_seccomp(step, fds, call);
     case PA_STEP_DUMPABLE:
         return pa_step_dumpable(step, call);
     case PA_STEP_CGROUP:
@@ -295,6 +306,8 @@ static int run(const pa_step *step, const int *fds, int *root, const char **call
         return pa_step_proc(step, *root, call);
     case PA_STEP_SEAL:
         return pa_step_seal(step, *root, call);
+    case PA_STEP_NAMESERVER:
+        return pa_step_nameserver(step, fds, call);
     case PA_STEP_OVERLAY:
         return pa_step_overlay(step, *root, call);
     default:

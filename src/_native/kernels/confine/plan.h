@@ -30,7 +30,9 @@ enum {
     PA_STEP_CAPS = 7,     /* pa_plan_caps; capabilities(7) */
     PA_STEP_NO_NEW_PRIVS = 8, /* nothing; PR_SET_NO_NEW_PRIVS */
     PA_STEP_LANDLOCK = 9, /* u32 descriptor of a ruleset, u32 flags; landlock_restrict_self(2) */
-    PA_STEP_SECCOMP = 10, /* u32 flags, u32 0, then the program; seccomp(2) */
+    PA_STEP_SECCOMP = 10, /* u32 flags, u32 0, then the program; seccomp(2). With the flag
+                           * NEW_LISTENER 1 more than the descriptor of a SOCK_SEQPACKET socket in
+                           * place of the 0: the listener is sent over it */
     PA_STEP_DUMPABLE = 11, /* u32 0 or 1, u32 0; PR_SET_DUMPABLE. An exec sets it anew */
     /* The tree of files, in a mount namespace of one's own. Paths are relative to the root that is
      * being made, or after the pivot to the root, without links on the way; they end with the step. */
@@ -55,7 +57,10 @@ enum {
                            * namespace of its own, user_namespaces(7). Needs /proc */
     /* In the tree of files, when it is the root. */
     PA_STEP_OVERLAY = 25, /* pa_plan_overlay, path; changes to this directory go to memory */
-    PA_STEP_LAST = PA_STEP_OVERLAY
+    /* In a network namespace of one's own. */
+    PA_STEP_NAMESERVER = 26, /* u32 descriptor of a SOCK_SEQPACKET socket, u32 0: a socket on UDP
+                              * port 53 of 127.0.0.1 is sent over it; the loopback is up then */
+    PA_STEP_LAST = PA_STEP_NAMESERVER
 };
 
 /* Flags of mounts. */

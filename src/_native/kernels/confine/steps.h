@@ -58,6 +58,12 @@ int pa_step_overlay(const pa_step *step, int root, const char **call);
 /* filters.c */
 int pa_step_rules(const pa_step *step, const char **call);
 int pa_step_landlock(const pa_step *step, const int *fds, const char **call);
-int pa_step_seccomp(const pa_step *step, const char **call);
+int pa_step_seccomp(const pa_step *step, const int *fds, const char **call);
+
+/* network.c */
+int pa_step_nameserver(const pa_step *step, const int *fds, const char **call);
+
+/* Send a descriptor over a socket of type SOCK_SEQPACKET; 0 or an errno value. */
+int pa_step_send(int over, int fd);
 
 #endif
