@@ -239,7 +239,7 @@ def test_file_access_and_paths_go_together() -> None:
 
 def test_the_default_asks_for_nothing() -> None:
     assert PluginRequirements().to_dict() == {
-        "network": {"access": "none", "allowed_targets": []},
+        "network": {"access": "none", "allowed_targets": [], "listen_ports": []},
         "filesystem": {"access": "none", "allowed_paths": []},
         "context_read": [],
         "context_write": [],
@@ -256,7 +256,11 @@ def test_requirements_as_plain_values() -> None:
         services=["database.fetch"],  # type: ignore[arg-type]
     )
     assert requirements.to_dict() == {
-        "network": {"access": "restricted", "allowed_targets": ["example.com:443"]},
+        "network": {
+            "access": "restricted",
+            "allowed_targets": ["example.com:443"],
+            "listen_ports": [],
+        },
         "filesystem": {"access": "read_only", "allowed_paths": ["/data"]},
         "context_read": ["Logger"],
         "context_write": ["acme.count"],

@@ -15,6 +15,7 @@ ASKED = kernel.PA_BROKER_ASKED
 FULL = kernel.PA_BROKER_FULL
 READABLE = kernel.PA_BROKER_READABLE
 GONE = kernel.PA_BROKER_GONE
+BINDS = kernel.PA_BROKER_BINDS
 MOST_ADDRESSES = kernel.PA_VERDICT_ADDRESSES
 
 cdef uint32_t MOST_CONNECTIONS = 1 << 20
@@ -89,10 +90,10 @@ cdef class Broker:
             raise ValueError("an errno value is above 0")
         kernel.pa_broker_answer(self.core, token, error, NULL)
 
-    def connect(self, uint64_t token, list to, uint64_t expires):
+    def connect(self, uint64_t token, list to, uint64_t expires, bint own=False):
         """Answer what was asked: connect to the first of [(address, port), ...] that takes it.
 
-        Until ``expires``, in ns of the monotonic clock, the plugin's connects to the same
+        With ``own``, connect the plugin's own socket, in its own network. Until ``expires``, in ns of the monotonic clock, the plugin's connects to the same
         destination go there too, and nobody is asked. Returns False, and refuses, when the plugin
         has as many connections as it may.
         """
@@ -105,7 +106,16 @@ cdef class Broker:
             fill(&verdict.to[i], to[i][0], to[i][1])
         verdict.expires = expires
         verdict.count = <uint32_t>len(to)
+        verdict.own = own
         return kernel.pa_broker_answer(self.core, token, 0, &verdict) != errno.EMFILE
+
+    def give(self, uint64_t token, int socket, bint connected):
+        """Answer what was asked with a socket, which takes the place of the plugin's.
+
+        It is connected, and counts as one of its connections, or listens. Returns 0 or an errno
+        value, which is what the plugin is told.
+        """
+        return kernel.pa_broker_give(self.core, token, socket, connected)
 
     def sockets(self, uint64_t plugin, uint32_t most):
         """Return the inodes of a plugin's connections that are not known to be closed."""
@@ -146,7 +156,7 @@ cdef class Broker:
             error = kernel.pa_broker_run(self.core, &event)
         self.running = False
         fail(error)
-        if event.kind not in (kernel.PA_BROKER_ASKED, kernel.PA_BROKER_FULL):
+        if event.kind in (kernel.PA_BROKER_WOKEN, kernel.PA_BROKER_READABLE, kernel.PA_BROKER_GONE):
             return <int>event.kind, event.plugin, 0, b"", 0, False
         return (<int>event.kind, event.plugin, event.token, *told(&event.wanted))
 

@@ -14,6 +14,7 @@ cdef extern from "broker/verdicts.h" nogil:
         uint64_t expires
         uint32_t count
         uint32_t next
+        uint32_t own
         pa_endpoint to[8]
 
 cdef extern from "broker/broker.h" nogil:
@@ -25,6 +26,7 @@ cdef extern from "broker/broker.h" nogil:
         PA_BROKER_FULL
         PA_BROKER_READABLE
         PA_BROKER_GONE
+        PA_BROKER_BINDS
     ctypedef struct pa_broker_event:
         pa_broker_kind kind
         uint64_t plugin
@@ -42,6 +44,7 @@ cdef extern from "broker/broker.h" nogil:
     void pa_broker_unwatch(pa_broker *, int)
     void pa_broker_forget(pa_broker *, uint64_t)
     int pa_broker_answer(pa_broker *, uint64_t, int, const pa_verdict *)
+    int pa_broker_give(pa_broker *, uint64_t, int, int)
     uint32_t pa_broker_sockets(pa_broker *, uint64_t, uint64_t *, uint32_t)
     void pa_broker_closed(pa_broker *, uint64_t, uint64_t)
     int pa_broker_count(pa_broker *, uint64_t, pa_broker_counts *)

@@ -27,6 +27,7 @@ __all__ = [
 
 _MAX_ITEMS: Final = 256
 _MAX_PATH_CHARS: Final = 4096
+_MAX_PORT: Final = 65_535
 
 
 def _refuse(message: str, hint: str) -> InvalidManifest:
@@ -53,19 +54,32 @@ def _items(what: str, value: object, example: str) -> tuple[Any, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRequirement:
-    """Say which network destinations a plugin needs."""
+    """Say which network destinations a plugin needs, and on which ports it listens.
+
+    Attributes:
+        access: How much it asks for.
+        allowed_targets: With restricted access, what it connects to.
+        listen_ports: With restricted access, the TCP ports that it listens on; its operator says
+            where on the host they are.
+    """
 
     access: NetworkAccess = NetworkAccess.NONE
     allowed_targets: tuple[NetworkTarget, ...] = ()
+    listen_ports: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.access, NetworkAccess):
             raise _refuse("network access is not a NetworkAccess", "use NetworkRequirement.none()")
         targets = _items("allowed_targets", self.allowed_targets, "(NetworkTarget.ip('::1'),)")
         object.__setattr__(self, "allowed_targets", targets)
-        if bool(self.allowed_targets) != (self.access is NetworkAccess.RESTRICTED):
+        ports = _items("listen_ports", self.listen_ports, "(8080,)")
+        object.__setattr__(self, "listen_ports", ports)
+        for port in ports:
+            if type(port) is not int or not 1 <= port <= _MAX_PORT:
+                raise _refuse(f"port {port!r:.80} is not from 1 to 65535", "write (8080,)")
+        if bool(targets or ports) != (self.access is NetworkAccess.RESTRICTED):
             raise _refuse(
-                "network targets go with restricted access, and restricted access needs a target",
+                "network targets and ports go with restricted access, which needs one of them",
                 "use NetworkRequirement.none(), .restricted(target, ...) or .full()",
             )
         if not all(isinstance(target, NetworkTarget) for target in self.allowed_targets):
@@ -80,9 +94,11 @@ class NetworkRequirement:
         return cls()
 
     @classmethod
-    def restricted(cls, *allowed_targets: NetworkTarget) -> NetworkRequirement:
-        """Ask for the named destinations only."""
-        return cls(NetworkAccess.RESTRICTED, allowed_targets)
+    def restricted(
+        cls, *allowed_targets: NetworkTarget, listen_ports: tuple[int, ...] = ()
+    ) -> NetworkRequirement:
+        """Ask for the named destinations, and for ports to listen on, only."""
+        return cls(NetworkAccess.RESTRICTED, allowed_targets, listen_ports)
 
     @classmethod
     def full(cls) -> NetworkRequirement:
@@ -192,6 +208,7 @@ class PluginRequirements:
             "network": {
                 "access": self.network.access.value,
                 "allowed_targets": [str(target) for target in self.network.allowed_targets],
+                "listen_ports": list(self.network.listen_ports),
             },
             "filesystem": {
                 "access": self.filesystem.access.value,

@@ -83,10 +83,13 @@ class SandboxNetworkConfig:
             these destinations; or ``full``, for plugins that ask for all of it. Those that ask for
             less get less.
         allow: Destinations as `NetworkTarget.parse` reads them.
+        publish: Ports that plugins may listen on, ``[ADDRESS:[HOST_PORT:]]PORT``: of 127.0.0.1 and
+            the same port where nothing else is said.
     """
 
     mode: str = "isolated"
     allow: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +134,7 @@ class SandboxingConfig:
             SandboxConfig,
         )
         from pluginapi.sandbox.grants import granted  # noqa: PLC0415
+        from pluginapi.sandbox.network.publishing import PublishedPort  # noqa: PLC0415
         from pluginapi.sandbox.seccomp import SeccompMode  # noqa: PLC0415
 
         offered = self.filesystem
@@ -154,6 +158,7 @@ class SandboxingConfig:
                 network=NetworkConfig(
                     mode=mode,
                     allow=tuple(map(NetworkTarget.parse, self.network.allow)),
+                    publish=tuple(map(PublishedPort.parse, self.network.publish)),
                     max_connections=min(limits.max_connections, 1 << 20),
                 ),
             )
@@ -214,6 +219,7 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
         network=SandboxNetworkConfig(
             mode=network.choice("mode", default.network.mode, _NETWORK),
             allow=network.texts("allow"),
+            publish=network.texts("publish"),
         ),
     )
     for each in (groups, files, network, table):
@@ -238,11 +244,19 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
             NetworkTarget.parse(text)
         except InvalidManifest as err:
             raise table.item_error("allow", number, err.message, err.hint or "") from err
-    if not config.network.allow and config.network.mode != "restricted":
+    offered = config.network
+    if not offered.allow and not offered.publish and offered.mode != "restricted":
         return
+    from pluginapi.sandbox.network.publishing import PublishedPort  # noqa: PLC0415 - as above
+
+    for number, text in enumerate(offered.publish):
+        try:
+            PublishedPort.parse(text)
+        except SandboxConfigError as err:
+            raise table.item_error("publish", number, err.message, err.hint or "") from err
     if config.mode == "minimal":
         raise table.error(
-            "mode" if config.network.mode == "restricted" else "allow",
+            "mode" if offered.mode == "restricted" else "allow" if offered.allow else "publish",
             'the mode of the sandbox is "minimal", in which nothing restricts the network',
             'use mode = "strict" in [sandboxing]',
         )
@@ -258,9 +272,12 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
         NetworkConfig(
             mode=NetworkMode(config.network.mode),
             allow=tuple(map(NetworkTarget.parse, config.network.allow)),
+            publish=tuple(map(PublishedPort.parse, config.network.publish)),
         )
     except SandboxConfigError as err:
-        raise table.error("allow", err.message, err.hint or "") from err
+        raise table.error(
+            "allow" if offered.allow else "publish", err.message, err.hint or ""
+        ) from err
 
 
 def _check_paths(table: Table, config: SandboxingConfig) -> None:

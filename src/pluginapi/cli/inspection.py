@@ -92,6 +92,8 @@ def _print_manifest(output: Output, manifest: PluginManifest) -> None:
     needs = manifest.requirements
     targets = ", ".join(map(str, needs.network.allowed_targets))
     output.text(f"network       {needs.network.access.value} {targets}".rstrip())
+    if needs.network.listen_ports:
+        output.text(f"listens on    {', '.join(map(str, needs.network.listen_ports))}")
     paths = ", ".join(needs.filesystem.allowed_paths)
     output.text(f"file system   {needs.filesystem.access.value} {paths}".rstrip())
     output.text(f"context       reads {', '.join(needs.context_read) or 'nothing declared'}")

@@ -21,6 +21,7 @@ from pluginapi.sandbox.config import (
     SandboxConfig,
 )
 from pluginapi.sandbox.launcher import Completed, Launcher, Program
+from pluginapi.sandbox.network.publishing import PublishedPort
 from pluginapi.sandbox.report import SandboxReport
 from pluginapi.sandbox.seccomp import SeccompMode
 
@@ -69,6 +70,12 @@ def sandbox_command() -> None:
     metavar="TARGET",
     help="Let it connect to HOST[:PORT], a name, *.suffix, address or range. Repeatable.",
 )
+@click.option(
+    "--publish",
+    multiple=True,
+    metavar="PORT",
+    help="Let it listen on [ADDRESS:[HOST_PORT:]]PORT of this host. Repeatable.",
+)
 @click.option("--memory-mb", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--pids", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--no-cgroup", is_flag=True, help="Without a control group and its bounds.")
@@ -87,6 +94,7 @@ def run_command(
     root: str | None,
     network: bool,
     allow: tuple[str, ...],
+    publish: tuple[str, ...],
     memory_mb: int,
     pids: int,
     no_cgroup: bool,
@@ -98,15 +106,15 @@ def run_command(
     """Run a program in a sandbox; the exit code is the program's, 128 and the signal if killed.
 
     It sees the system's files read-only, an empty /tmp, and what --read and --write show; no other
-    process, no network but what --allow names, nothing of the environment. What cannot be had is an
-    error that says why: there is no sandbox with less than was asked for. With --json its output is
-    part of the object, and so is what confined it, or null when it ended before the kernel could be
-    asked.
+    process, no network but what --allow and --publish name, nothing of the environment. What cannot
+    be had is an error that says why: there is no sandbox with less than was asked for. With --json
+    its output is part of the object, and so is what confined it, or null when it ended before the
+    kernel could be asked.
     """
     output = Output(as_json=as_json)
-    if allow and (network or minimal):
+    if (allow or publish) and (network or minimal):
         raise click.UsageError(
-            "--allow restricts a network of its own, which there is not with "
+            "--allow and --publish restrict a network of its own, which there is not with "
             + ("--network" if network else "--minimal")
         )
     config = SandboxConfig(
@@ -124,9 +132,13 @@ def run_command(
     if network:
         full = NetworkConfig(mode=NetworkMode.FULL)
         config = replace(config, network=full, enable_network_namespace=False)
-    if allow:
-        targets = tuple(map(NetworkTarget.parse, allow))
-        config = replace(config, network=NetworkConfig(mode=NetworkMode.RESTRICTED, allow=targets))
+    if allow or publish:
+        restricted = NetworkConfig(
+            mode=NetworkMode.RESTRICTED,
+            allow=tuple(map(NetworkTarget.parse, allow)),
+            publish=tuple(map(PublishedPort.parse, publish)),
+        )
+        config = replace(config, network=restricted)
     if minimal:
         config = SandboxConfig.without_namespaces(
             seccomp=config.seccomp, filesystem=config.filesystem

@@ -261,7 +261,7 @@ def _requirements(value: Any) -> PluginRequirements | None:
         "requirements",
     )
     network = _object(given.get("network", {}), "network")
-    _only(network, ("access", "allowed_targets"), "network")
+    _only(network, ("access", "allowed_targets", "listen_ports"), "network")
     files = _object(given.get("filesystem", {}), "filesystem")
     _only(files, ("access", "allowed_paths"), "filesystem")
     targets = _texts(network.get("allowed_targets", []), "allowed_targets")
@@ -269,6 +269,7 @@ def _requirements(value: Any) -> PluginRequirements | None:
         network=NetworkRequirement(
             NetworkAccess(_choice(network, [item.value for item in NetworkAccess])),
             tuple(map(NetworkTarget.parse, targets)),
+            _ports(network.get("listen_ports", [])),
         ),
         filesystem=FilesystemRequirement(
             FilesystemAccess(_choice(files, [item.value for item in FilesystemAccess])),
@@ -293,6 +294,12 @@ def _object(value: Any, what: str) -> dict[str, Any]:
 def _texts(value: Any, what: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise _field(f"{what} is not a JSON array of strings", 'write ["...", "..."]')
+    return tuple(value)
+
+
+def _ports(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(item) is int for item in value):
+        raise _field("listen_ports is not a JSON array of numbers", "write [8080]")
     return tuple(value)
 
 

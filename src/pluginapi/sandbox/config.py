@@ -12,6 +12,7 @@ from pluginapi.errors import SandboxConfigError
 from pluginapi.network_target import NetworkTarget
 from pluginapi.sandbox.capabilities import CapabilitiesConfig
 from pluginapi.sandbox.cgroups import CgroupConfig
+from pluginapi.sandbox.network.publishing import PublishedPort
 from pluginapi.sandbox.rlimits import RlimitsConfig
 from pluginapi.sandbox.seccomp import SeccompFilter, SeccompMode
 
@@ -27,6 +28,7 @@ __all__ = [
 _MIB: Final = 1 << 20
 _MOST_PLACES: Final = 128
 _MOST_TARGETS: Final = 256
+_MOST_PORTS: Final = 64
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MOST_UID: Final = (1 << 32) - 2
 _LANDLOCK_ABIS: Final = range(1, 100)
@@ -84,7 +86,9 @@ class NetworkConfig:
         allow: With ``RESTRICTED``, where it may connect to, over TCP. A name stands for itself: not
             for the addresses that it has, which other names may have too, and not for addresses of
             this machine and its neighbours, which have to be listed as such.
-        max_connections: With ``RESTRICTED``, how many connections it may have at a time.
+        publish: With ``RESTRICTED``, the ports that it may listen on, and where on this host they
+            are.
+        max_connections: With ``RESTRICTED``, how many connections it may make at a time.
 
     Raises:
         SandboxConfigError: With code ``sandbox.config`` when a value is out of bounds.
@@ -92,10 +96,22 @@ class NetworkConfig:
 
     mode: NetworkMode = NetworkMode.ISOLATED
     allow: tuple[NetworkTarget, ...] = ()
+    publish: tuple[PublishedPort, ...] = ()
     max_connections: int = 1024
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allow", tuple(self.allow))
+        object.__setattr__(self, "publish", tuple(self.publish))
+        if not all(isinstance(port, PublishedPort) for port in self.publish):
+            raise _refuse(
+                "what is published is not made of PublishedPort",
+                "write publish=(PublishedPort(80),)",
+            )
+        ports = [port.port for port in self.publish]
+        if len(set(ports)) != len(ports) or len(ports) > _MOST_PORTS:
+            raise _refuse(
+                f"a port is published twice, or more than {_MOST_PORTS} are", "name each port once"
+            )
         if not all(isinstance(target, NetworkTarget) for target in self.allow):
             raise _refuse(
                 "what is allowed of the network is not made of NetworkTarget",
@@ -106,9 +122,9 @@ class NetworkConfig:
                 f"{len(self.allow)} destinations are allowed, more than {_MOST_TARGETS}",
                 "name fewer, broader ones",
             )
-        if self.allow and self.mode is not NetworkMode.RESTRICTED:
+        if (self.allow or self.publish) and self.mode is not NetworkMode.RESTRICTED:
             raise _refuse(
-                f"destinations are named, and the network is {self.mode.value}",
+                f"destinations or ports are named, and the network is {self.mode.value}",
                 "they go with NetworkMode.RESTRICTED",
             )
         udp = next((target for target in self.allow if target.protocol == "udp"), None)

@@ -8,7 +8,12 @@ from pathlib import PurePosixPath
 
 from pluginapi.errors import SandboxError
 from pluginapi.network_target import NetworkTarget
-from pluginapi.requirements import FilesystemAccess, NetworkAccess, PluginRequirements
+from pluginapi.requirements import (
+    FilesystemAccess,
+    NetworkAccess,
+    NetworkRequirement,
+    PluginRequirements,
+)
 from pluginapi.sandbox.config import NetworkConfig, NetworkMode, Overlay, SandboxConfig
 from pluginapi.sandbox.network.rules import meet
 
@@ -87,7 +92,7 @@ def _network(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> Ne
     access = needs.network.access
     offered = offer.network
     if access is NetworkAccess.RESTRICTED:
-        return _restricted(needs.network.allowed_targets, offer, plugin)
+        return _restricted(needs.network, offer, plugin)
     if access is NetworkAccess.FULL:
         if offered.mode is NetworkMode.FULL:
             return NetworkConfig(mode=NetworkMode.FULL)
@@ -96,10 +101,9 @@ def _network(needs: PluginRequirements, offer: SandboxConfig, plugin: str) -> Ne
     return NetworkConfig() if _can_be_isolated(offer) else NetworkConfig(mode=offered.mode)
 
 
-def _restricted(
-    targets: Iterable[NetworkTarget], offer: SandboxConfig, plugin: str
-) -> NetworkConfig:
+def _restricted(wanted: NetworkRequirement, offer: SandboxConfig, plugin: str) -> NetworkConfig:
     """Return what of its targets is offered: of each something, or the plugin cannot work."""
+    targets = wanted.allowed_targets
     if not _can_be_isolated(offer):
         raise SandboxError(
             f"plugin {plugin} needs the network restricted to named destinations, and nothing "
@@ -129,9 +133,15 @@ def _restricted(
             line = f'mode = "restricted", allow = ["{target}"]'
             raise _refused(plugin, f"to connect to {target}", "network", line)
         allowed += found
+    published = {each.port: each for each in offered.publish}
+    for port in wanted.listen_ports:
+        if port not in published:
+            line = f'mode = "restricted", publish = ["{port}"]'
+            raise _refused(plugin, f"to listen on port {port}", "network", line)
     return NetworkConfig(
         mode=NetworkMode.RESTRICTED,
         allow=tuple(dict.fromkeys(allowed)),
+        publish=tuple(published[port] for port in dict.fromkeys(wanted.listen_ports)),
         max_connections=offered.max_connections,
     )
 

@@ -25,7 +25,7 @@ from pluginapi.sandbox.program_filters import (
     brokered,
     starting_filter,
 )
-from pluginapi.sandbox.seccomp import ALLOW, USER_NOTIF, Rule, SeccompFilter, SeccompMode
+from pluginapi.sandbox.seccomp import ALLOW, USER_NOTIF, Action, Rule, SeccompFilter, SeccompMode
 
 __all__ = [
     "CLONE_NEWIPC",
@@ -330,7 +330,7 @@ class Policy:
             wanted = wanted.filter("native" if self.program == "native" else "python")
         if wanted is not None and self.is_brokered:
             # The first filter has the listener; a second one leaves connect to it.
-            return brokered(wanted, ALLOW)
+            return self._brokered(wanted, ALLOW)
         return wanted
 
     def _first_filter(self) -> bytes | None:
@@ -343,10 +343,13 @@ class Policy:
             if self.is_strict:
                 joining = SeccompMode.BASIC.filter("python").replacing(Rule(("seccomp",), ALLOW))
                 return joining.build()
-            return (brokered(wanted, USER_NOTIF) if self.is_brokered else wanted).build()
+            return (self._brokered(wanted, USER_NOTIF) if self.is_brokered else wanted).build()
         assert self.config.seccomp is not None  # noqa: S101 - as `_filter` has seen
         starting = starting_filter(self.config.seccomp, self.program)
-        return (brokered(starting, USER_NOTIF) if self.is_brokered else starting).build()
+        return (self._brokered(starting, USER_NOTIF) if self.is_brokered else starting).build()
+
+    def _brokered(self, wanted: SeccompFilter, asked: Action) -> SeccompFilter:
+        return brokered(wanted, asked, serves=bool(self.config.network.publish))
 
     def _landlock(self, plan: Plan) -> None:
         config = self.config

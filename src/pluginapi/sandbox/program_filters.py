@@ -87,16 +87,18 @@ _PROTOCOLS: Final = (0, 6, 17)  # the default, TCP, UDP; not MPTCP
 _MSG_FASTOPEN: Final = 0x2000_0000
 
 
-def brokered(wanted: SeccompFilter, connect: Action) -> SeccompFilter:
+def brokered(wanted: SeccompFilter, asked: Action, *, serves: bool = False) -> SeccompFilter:
     """Return a filter under which a plugin connects through the broker, and by nothing else.
 
-    It makes TCP and UDP sockets, in a network in which there is nothing. What connects or binds a
-    socket that the broker has put in the place of one is not allowed: bind, listen, and sending
-    with MSG_FASTOPEN.
+    It makes TCP and UDP sockets, in a network in which there is nothing. What would connect a
+    socket that the broker has put in the place of one, and does not stop there, is not allowed:
+    sending with MSG_FASTOPEN.
 
     Args:
         wanted: What the plugin may do besides.
-        connect: What becomes of connect: USER_NOTIF in the filter that has the listener.
+        asked: What becomes of connect, bind and listen: USER_NOTIF in the filter that has the
+            listener.
+        serves: Whether there are ports on which it may be connected to.
     """
     fast = [(name, number) for name, number in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))]
     made = (
@@ -104,8 +106,8 @@ def brokered(wanted: SeccompFilter, connect: Action) -> SeccompFilter:
         Condition.is_in(2, _PROTOCOLS, width=32),
     )
     return wanted.replacing(
-        Rule(("connect",), connect),
-        Rule(("bind", "listen", "accept", "accept4"), errno(error.EPERM)),
+        Rule(("connect", "bind", "listen"), asked),
+        Rule(("accept", "accept4"), ALLOW if serves else errno(error.EPERM)),
         *(
             Rule(
                 ("socket",),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
 import os
+import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from pluginapi import NetworkTarget
 from pluginapi.errors import SandboxConfigError
 from pluginapi.sandbox.config import NetworkConfig, NetworkMode
 from pluginapi.sandbox.launcher import Launcher
+from pluginapi.sandbox.network.publishing import PublishedPort
 from pluginapi.sandbox.seccomp import SeccompMode
 from sandbox.network.dns_server import Records
 from sandbox.network.world import (
@@ -281,11 +288,11 @@ def test_there_is_no_other_way_out(user: int) -> None:
             "vsock": "EAFNOSUPPORT",
             "unix": "EAFNOSUPPORT",
             "SCTP": "EPROTONOSUPPORT",
-            "bind": "EPERM",
+            "bind": "EACCES",
             "unspecified": "EISCONN",
             "again": "EISCONN",
             "fast open again": "ENOTSUP",
-            "listen": "EPERM",
+            "listen": "EACCES",
             "still": API,
         }
     # Without the broker the socket does get elsewhere, and datagrams leave.
@@ -498,3 +505,96 @@ def test_what_cannot_be_is_refused() -> None:
     for each in wrong:
         with pytest.raises(SandboxConfigError):
             NetworkConfig(**each)
+
+
+SERVER = """
+import socket, sys
+results = []
+for address, port in [("0.0.0.0", 9001), ("127.0.0.1", 9002), ("::", 9003)]:
+    server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        server.bind((address, port))
+        server.listen(5)
+        results.append("bound")
+    except OSError as err:
+        results.append(type(err).__name__)
+        continue
+    taken, _ = server.accept()
+    results.append(taken.recv(100).decode())
+    taken.sendall(b"hello back")
+    taken.close()
+try:
+    socket.socket().listen(1)
+except OSError as err:
+    results.append(type(err).__name__)
+client = socket.socket()
+client.bind(("0.0.0.0", 0))
+client.connect(("api.example.com", 80))
+try:
+    client.listen(1)
+except OSError as err:
+    results.append(type(err).__name__)
+print(*results, sep="|")
+"""
+
+
+@tiers
+def test_a_published_port_is_given_to_who_listens_on_it(user: int) -> None:
+    def look(world: World) -> Any:
+        config = world.config(
+            "api.example.com:80",
+            publish=(PublishedPort.parse("127.0.0.1:9080:9001"), PublishedPort(9003, "::1")),
+        )
+        heard: list[str] = []
+
+        def talk() -> None:
+            for place in (("127.0.0.1", 9080), ("::1", 9003)):
+                for _ in range(400):
+                    try:
+                        with socket.create_connection(place, 20) as made:
+                            made.sendall(b"hello")
+                            heard.append(made.recv(100).decode())
+                        break
+                    except ConnectionRefusedError:
+                        time.sleep(0.05)
+
+        with Launcher() as launcher:
+            thread = threading.Thread(target=talk)
+            thread.start()
+            done = launcher.run(config, [PYTHON, "-I", "-c", SERVER], timeout=60)
+            thread.join()
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 9080), 5).close()
+            heard.append("still there")
+        return done.stdout.decode().strip(), done.stderr.decode(), heard
+
+    out, err, heard = in_world(look, user=user)
+    assert out.split("|") == [
+        *("bound", "hello"),  # At its own port, which is another one of the host's.
+        "PermissionError",  # It is not published.
+        *("bound", "hello"),
+        *("PermissionError", "PermissionError"),  # No port, and a socket of the host's network.
+    ], err
+    assert heard == ["hello back"] * 2
+
+
+def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
+    source = """
+import socket
+try:
+    socket.socket().bind(("0.0.0.0", 80))
+except OSError as err:
+    print(err.errno)
+"""
+
+    def look(world: World) -> Any:
+        config = world.config("api.example.com", publish=(PublishedPort(80, "0.0.0.0"),))  # noqa: S104
+        logged: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+        logging.getLogger("pluginapi.sandbox.network").addHandler(handler)
+        return world.python(config, source).strip(), logged
+
+    number, logged = in_world(look)
+    assert int(number) == errno.EADDRINUSE
+    assert "0.0.0.0:80:80 of the host: Address already in use (network.listen)" in logged[0]

@@ -112,6 +112,7 @@ class World:
         network = NetworkConfig(
             mode=NetworkMode.RESTRICTED,
             allow=tuple(map(NetworkTarget.parse, allow)),
+            publish=changes.pop("publish", ()),
             max_connections=changes.pop("max_connections", 1024),
         )
         return SandboxConfig(**{"cgroup": None, "network": network, **changes})

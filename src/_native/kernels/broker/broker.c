@@ -2,6 +2,7 @@
 #include "broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ typedef struct call {
     int theirs;    /* their socket, as a descriptor of this process */
     int number;    /* as theirs */
     int waits;     /* they do */
+    int family;    /* of their socket, AF_* */
+    int own;       /* their socket is connected, and none takes its place */
     int socket;    /* that is being connected, or -1 */
     pa_endpoint to[PA_VERDICT_ADDRESSES];
 } call;
@@ -304,38 +307,70 @@ static call *new_call(pa_broker *self) {
     return &self->calls[place];
 }
 
-/* Give them a socket of the host's, connected or on its way to be. */
-static void hand_over(pa_broker *self, plugin *of, call *it, int socket, int outcome) {
+/* Put a socket of the host's in the place of theirs; `connected` ones are counted. */
+static int put(plugin *of, const call *it, int socket, int connected) {
     struct stat found;
-    int error = it->waits ? pa_socket_waits(socket) : 0;
+    int error = pa_socket_waits(socket, it->waits);
     if (error == 0 && fstat(socket, &found) != 0) {
         error = errno;
     }
     if (error == 0) {
         error = pa_notify_replace(of->listener, it->id, socket, it->number);
     }
-    if (error == 0) {
+    if (error == 0 && connected) {
         of->inodes[of->open++] = found.st_ino;
         of->counts.connected++;
-        error = outcome;
+    }
+    return error;
+}
+
+/* Give them a socket that is connected or on its way to be; or let their own be. */
+static void hand_over(pa_broker *self, plugin *of, call *it, int socket, int outcome) {
+    int error;
+    if (it->own) {
+        error = pa_socket_waits(socket, it->waits);
+        of->counts.connected += error == 0;
+    } else {
+        error = put(of, it, socket, 1);
     }
     (void)close(socket);
-    (void)pa_notify_finish(of->listener, it->id, error);
+    (void)pa_notify_finish(of->listener, it->id, error != 0 ? error : outcome);
     forget_call(self, it);
 }
 
 static void fail(pa_broker *self, plugin *of, call *it, int error) {
     of->counts.failed++;
+    if (it->own) {
+        (void)pa_socket_waits(it->theirs, it->waits);
+    }
     (void)pa_notify_finish(of->listener, it->id, error);
     forget_call(self, it);
+}
+
+/* Begin to connect their own socket: calls on it do not wait meanwhile. *out is another descriptor of
+ * it, where it did not fail. */
+static int begin_own(const call *it, const pa_endpoint *to, int *out) {
+    int error = pa_socket_waits(it->theirs, 0);
+    if (error == 0) {
+        error = pa_socket_connect_own(it->theirs, to, it->family);
+    }
+    if (error == 0 || error == EINPROGRESS) {
+        *out = fcntl(it->theirs, F_DUPFD_CLOEXEC, 3);
+        if (*out >= 0) {
+            return error;
+        }
+        error = errno;
+    }
+    (void)pa_socket_waits(it->theirs, it->waits);
+    return error;
 }
 
 /* Try the addresses that are left, until one is on its way. */
 static void try_next(pa_broker *self, plugin *of, call *it, int error) {
     while (it->tried < it->count) {
         const pa_endpoint *const to = &it->to[(it->turn + it->tried++) % it->count];
-        int socket;
-        error = pa_socket_begin(to, it->theirs, &socket);
+        int socket = -1;
+        error = it->own ? begin_own(it, to, &socket) : pa_socket_begin(to, it->theirs, &socket);
         if (error == 0 || (error == EINPROGRESS && !it->waits)) {
             hand_over(self, of, it, socket, error);
             return;
@@ -354,6 +389,7 @@ static void try_next(pa_broker *self, plugin *of, call *it, int error) {
 
 static void start(pa_broker *self, plugin *of, call *it, pa_verdict *verdict, uint64_t now) {
     it->count = verdict->count;
+    it->own = (int)verdict->own;
     it->turn = verdict->next;
     memcpy(it->to, verdict->to, sizeof it->to);
     if (!it->waits) {
@@ -379,21 +415,41 @@ static int decide(pa_broker *self, plugin *of, call *it, pa_broker_event *out) {
     return 1;
 }
 
+/* A bind or a listen: 0, or what the call ends with; *decided says that it has. */
+static int look_bind(const pa_notify_call *asked, const pa_socket_facts *facts, call *it,
+                     int *decided) {
+    if (asked->number == SYS_listen) {
+        if (facts->listens) {
+            return 0; /* What listens was given to them listening. */
+        }
+        it->wanted.port = 0;
+    } else if (facts->is_hosts) {
+        return EINVAL;
+    } else if (it->wanted.port == 0) {
+        /* In their own network this is of no use, but programs do so before they connect. */
+        return pa_socket_bind_own(it->theirs, &it->wanted, facts->family);
+    }
+    *decided = 0;
+    return 0;
+}
+
 static int is_loopback(const pa_endpoint *at) {
     static const uint8_t six[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
     return at->family == 4 ? at->address[0] == 127 : memcmp(at->address, six, sizeof six) == 0;
 }
 
-/* Read what they want to connect to: 0, or what the call ends with; *decided says that it has. */
+/* Read what they want to connect or bind to: 0, or what the call ends with; *decided says that it
+ * has. */
 static int look(pa_broker *self, const plugin *of, const pa_notify_call *asked, call *it,
                 int *decided) {
     uint8_t address[MOST_ADDRESS];
     pa_socket_facts facts;
-    const int32_t size = (int32_t)asked->arguments[2];
+    const int connects = asked->number == SYS_connect;
+    const int32_t size = asked->number == SYS_listen ? 0 : (int32_t)asked->arguments[2];
     int error;
     *decided = 1;
     it->number = (int)asked->arguments[0];
-    if (asked->number != SYS_connect) {
+    if (!connects && asked->number != SYS_bind && asked->number != SYS_listen) {
         return EPERM;
     }
     if (size < 0 || (uint32_t)size > sizeof address) {
@@ -408,13 +464,20 @@ static int look(pa_broker *self, const plugin *of, const pa_notify_call *asked, 
     if (facts.family != AF_INET && facts.family != AF_INET6) {
         return EACCES;
     }
-    if (facts.is_hosts) {
+    it->wanted.family = facts.family == AF_INET ? 4 : 6;
+    if (connects && facts.is_hosts) {
         return facts.type == SOCK_STREAM ? pa_socket_again(it->theirs) : EACCES;
     }
-    if ((error = pa_endpoint_read(address, (uint32_t)size, &it->wanted)) != 0) {
+    if (asked->number != SYS_listen && !facts.is_hosts &&
+        (error = pa_endpoint_read(address, (uint32_t)size, &it->wanted)) != 0) {
         return error;
     }
     it->wanted.udp = facts.type == SOCK_DGRAM;
+    it->waits = facts.waits;
+    it->family = facts.family;
+    if (!connects) {
+        return look_bind(asked, &facts, it, decided);
+    }
     if (it->wanted.udp && is_loopback(&it->wanted)) {
         /* In their own network, where the name server is. */
         return pa_socket_connect_own(it->theirs, &it->wanted, facts.family);
@@ -425,7 +488,6 @@ static int look(pa_broker *self, const plugin *of, const pa_notify_call *asked, 
     if (facts.type == SOCK_STREAM && facts.protocol != IPPROTO_TCP) {
         return EPROTONOSUPPORT;
     }
-    it->waits = facts.waits;
     *decided = 0;
     return 0;
 }
@@ -457,8 +519,15 @@ static int serve(pa_broker *self, uint64_t number, uint32_t events, pa_broker_ev
     it->plugin = number;
     it->id = asked.id;
     error = look(self, of, &asked, it, &decided);
-    if (!decided) {
+    if (!decided && asked.number == SYS_connect) {
         return decide(self, of, it, out);
+    }
+    if (!decided) {
+        out->kind = PA_BROKER_BINDS;
+        out->plugin = number;
+        out->token = it->token;
+        out->wanted = it->wanted;
+        return 1;
     }
     of->counts.refused += error == EACCES || error == EPERM || error == EAFNOSUPPORT;
     (void)pa_notify_finish(of->listener, asked.id, error);
@@ -543,6 +612,23 @@ int pa_broker_answer(pa_broker *self, uint64_t token, int error, const pa_verdic
     }
     (void)pthread_mutex_unlock(&self->lock);
     return error == EMFILE ? EMFILE : 0;
+}
+
+int pa_broker_give(pa_broker *self, uint64_t token, int socket, int connected) {
+    call *it;
+    plugin *of;
+    int error = ENOENT;
+    (void)pthread_mutex_lock(&self->lock);
+    it = find_call(self, token);
+    of = it == NULL ? NULL : find(self, it->plugin);
+    if (of != NULL) {
+        error = connected && of->open >= of->most ? EMFILE : put(of, it, socket, connected);
+        of->counts.refused += error == EMFILE;
+        (void)pa_notify_finish(of->listener, it->id, error);
+        forget_call(self, it);
+    }
+    (void)pthread_mutex_unlock(&self->lock);
+    return error;
 }
 
 void pa_broker_wake(pa_broker *self) {

@@ -6,7 +6,8 @@
  * after is between the plugin and the kernel. What was not decided yet is asked of whoever runs it.
  *
  * A socket that a plugin got this way is connected once: connect(2) on it is answered, never done.
- * The filter has to see to what else could connect it anew: bind, listen, and MSG_FASTOPEN.
+ * The filter has to see to what else could connect it anew: bind and listen come here, too, and
+ * MSG_FASTOPEN has to be refused.
  *
  * Knows no Python. Linux 5.14 or newer. One thread at a time runs it; all else is thread-safe. */
 #ifndef PLUGINAPI_BROKER_BROKER_H
@@ -23,13 +24,15 @@ typedef enum pa_broker_kind {
     PA_BROKER_ASKED = 1,    /* a destination that nothing was decided for: pa_broker_answer */
     PA_BROKER_FULL = 2,     /* as ASKED; decided, but the plugin has as many connections as it may */
     PA_BROKER_READABLE = 3, /* what was given to pa_broker_watch */
-    PA_BROKER_GONE = 4      /* all processes of a plugin have ended; pa_broker_remove it */
+    PA_BROKER_GONE = 4,     /* all processes of a plugin have ended; pa_broker_remove it */
+    PA_BROKER_BINDS = 5     /* bind(2) to a port, or listen(2) without one: pa_broker_give, or an
+                             * error as pa_broker_answer */
 } pa_broker_kind;
 
 typedef struct pa_broker_event {
     pa_broker_kind kind;
     uint64_t plugin; /* the number of the plugin, or what was watched for */
-    uint64_t token;  /* of ASKED and FULL */
+    uint64_t token;  /* of ASKED, FULL and BINDS */
     pa_endpoint wanted;
 } pa_broker_event;
 
@@ -64,6 +67,12 @@ void pa_broker_forget(pa_broker *self, uint64_t plugin);
  * verdict, which is remembered until it expires. EMFILE when the plugin has as many connections as
  * it may; ENOENT when nobody waits any more. Either way it is answered. */
 int pa_broker_answer(pa_broker *self, uint64_t token, int error, const pa_verdict *verdict);
+
+/* Answer what was asked with a socket of the caller's, which takes the place of the plugin's: a
+ * connected one, or one that listens already where it may. A connected one counts as one of its
+ * connections. The caller's descriptor stays the caller's. EMFILE and ENOENT as above, or why it
+ * could not be given, which is what the plugin is told. */
+int pa_broker_give(pa_broker *self, uint64_t token, int socket, int connected);
 
 /* The inodes of the sockets that a plugin was given and that may still be open, `most` of them at
  * most; returns how many. */

@@ -32,6 +32,7 @@ int pa_socket_look(int socket, uint64_t network, pa_socket_facts *out) {
     if ((error = option(socket, SO_DOMAIN, &out->family)) != 0 ||
         (error = option(socket, SO_TYPE, &out->type)) != 0 ||
         (error = option(socket, SO_PROTOCOL, &out->protocol)) != 0 ||
+        (error = option(socket, SO_ACCEPTCONN, &out->listens)) != 0 ||
         (error = pa_socket_network(socket, &own)) != 0) {
         return error;
     }
@@ -160,15 +161,22 @@ int pa_socket_again(int socket) {
     return option(socket, SO_ERROR, &error) == 0 && error != 0 ? error : ECONNABORTED;
 }
 
-int pa_socket_waits(int socket) {
+int pa_socket_waits(int socket, int waits) {
     const int flags = fcntl(socket, F_GETFL);
-    return flags >= 0 && fcntl(socket, F_SETFL, flags & ~O_NONBLOCK) == 0 ? 0 : errno;
+    const int wanted = waits ? flags & ~O_NONBLOCK : flags | O_NONBLOCK;
+    return flags >= 0 && (flags == wanted || fcntl(socket, F_SETFL, wanted) == 0) ? 0 : errno;
 }
 
 int pa_socket_connect_own(int socket, const pa_endpoint *to, int family) {
     struct sockaddr_storage address;
     const socklen_t size = fill(to, family, &address);
     return connect(socket, (const struct sockaddr *)&address, size) == 0 ? 0 : errno;
+}
+
+int pa_socket_bind_own(int socket, const pa_endpoint *to, int family) {
+    struct sockaddr_storage address;
+    const socklen_t size = fill(to, family, &address);
+    return bind(socket, (const struct sockaddr *)&address, size) == 0 ? 0 : errno;
 }
 
 int pa_endpoint_read(const void *address, uint32_t size, pa_endpoint *out) {

@@ -14,7 +14,8 @@ typedef struct pa_socket_facts {
     int type;      /* SOCK_* */
     int protocol;  /* IPPROTO_* */
     int waits;     /* 0: O_NONBLOCK */
-    int is_hosts;  /* of the host's network: connected for the plugin before */
+    int is_hosts;  /* of the host's network: given to the plugin before */
+    int listens;   /* listen(2) was called */
 } pa_socket_facts;
 
 /* A number that says which network a socket is of; 0 and ENOPROTOOPT before Linux 5.14. */
@@ -34,11 +35,13 @@ int pa_socket_outcome(int socket);
  * connected any more. */
 int pa_socket_again(int socket);
 
-/* Let calls on it wait again, as those on the plugin's did. */
-int pa_socket_waits(int socket);
+/* Let calls on it wait, as those on the plugin's do, or not. */
+int pa_socket_waits(int socket, int waits);
 
-/* Connect the plugin's own UDP socket, in the plugin's own network: this does not wait. */
+/* Connect, or bind, the plugin's own socket, in the plugin's own network. Neither waits where calls
+ * on it do not, and UDP sockets never do: EINPROGRESS. */
 int pa_socket_connect_own(int socket, const pa_endpoint *to, int family);
+int pa_socket_bind_own(int socket, const pa_endpoint *to, int family);
 
 /* Read an address as connect(2) takes it: EAFNOSUPPORT for other families than INET and INET6, or
  * EINVAL. IPv4 addresses that are written as IPv6 ones are IPv4 addresses. */

@@ -23,6 +23,7 @@ typedef struct pa_verdict {
     uint64_t expires; /* ns of the monotonic clock */
     uint32_t count;   /* 0: the slot is free */
     uint32_t next;    /* the one of `to` that is tried first */
+    uint32_t own;     /* 1: connect the plugin's own socket, in its own network, to the first */
     pa_endpoint to[PA_VERDICT_ADDRESSES];
 } pa_verdict;
 

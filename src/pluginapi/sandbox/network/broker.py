@@ -20,6 +20,7 @@ from pluginapi.network_target import NetworkTarget, Protocol
 from pluginapi.sandbox.network.descriptors import receive_descriptor
 from pluginapi.sandbox.network.name_server import Question, read_question
 from pluginapi.sandbox.network.names import SyntheticNames
+from pluginapi.sandbox.network.publishing import listening_socket
 from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal, Refusals
 from pluginapi.sandbox.network.resolver import Resolution, Resolver
 from pluginapi.sandbox.network.rules import NetworkRules, special_kind
@@ -217,6 +218,8 @@ class NetworkBroker:
                     self._read_questions(number)
                 elif kind in (_broker.ASKED, _broker.FULL):
                     self._asked(number, token, address, port, udp=udp)
+                elif kind == _broker.BINDS:
+                    self._binds(number, token, address, port, udp=udp)
                 elif kind == _broker.GONE:
                     self._core.remove(number)
             except Exception:  # noqa: BLE001 - one plugin's trouble must not end the others' network
@@ -244,6 +247,26 @@ class NetworkBroker:
             self._refuse(asked, "network.not_allowed", reason, listed=True)
         else:
             self._connect(asked, (host,), _ALLOWED_ADDRESS_SECONDS)
+
+    def _binds(self, number: int, token: int, address: bytes, port: int, *, udp: bool) -> None:
+        """Give a listening socket of the host's for a port that is published."""
+        door = self._doors.get(number)
+        if door is None:
+            self._core.refuse(token, errno.EACCES)
+            return
+        protocol: Protocol = "udp" if udp else "tcp"
+        host = str(ipaddress.ip_address(address))
+        asked = _Asked(door, token, address, host, port, protocol)
+        found = next((each for each in door.config.publish if each.port == port and not udp), None)
+        if found is None:
+            self._refuse(asked, "network.not_published", "no port of it is published as this one")
+            return
+        try:
+            with listening_socket(found) as listening:
+                self._core.give(token, listening.fileno(), connected=False)
+        except OSError as err:
+            reason = f"{found} of the host: {err.strerror}"
+            self._refuse(asked, "network.listen", reason, number=err.errno or errno.EADDRINUSE)
 
     def _asked_by_name(self, asked: _Asked) -> None:
         rules, name, port = asked.door.rules, asked.host, asked.port

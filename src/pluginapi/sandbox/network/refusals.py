@@ -24,7 +24,7 @@ _log = logging.getLogger("pluginapi.sandbox.network")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One connect that was refused.
+    """One connect, or port to listen on, that was refused.
 
     Attributes:
         plugin: Who wanted it.
@@ -33,7 +33,8 @@ class Refusal:
         port: The port.
         protocol: ``tcp`` or ``udp``.
         code: ``network.not_allowed``, ``network.rebinding``, ``network.unknown_name``,
-            ``network.resolve``, ``network.protocol`` or ``network.too_many``.
+            ``network.resolve``, ``network.protocol`` or ``network.too_many``; of a port to listen
+            on ``network.not_published`` or ``network.listen``.
         reason: Why, in a sentence.
         allow: The target that would allow it, or None where no target does.
         time: When, in seconds since the epoch.
@@ -52,7 +53,12 @@ class Refusal:
     @property
     def message(self) -> str:
         """What is said of it to plugin and operator."""
-        text = f"plugin {self.plugin} may not connect to {self.host}:{self.port}: {self.reason}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        listens = self.code in ("network.not_published", "network.listen")
+        what = "listen on" if listens else "connect to"
+        text = f"plugin {self.plugin} may not {what} {host}:{self.port}: {self.reason}"
+        if self.code == "network.not_published" and self.port and self.protocol == "tcp":
+            text += f"; to allow it: [sandboxing.network] publish = ['{self.port}']"
         if self.allow is not None:
             text += f"; to allow it: [sandboxing.network] allow = ['{self.allow}']"
         return f"{text} ({self.code})"
