@@ -93,9 +93,10 @@ cdef class Broker:
     def connect(self, uint64_t token, list to, uint64_t expires, bint own=False):
         """Answer what was asked: connect to the first of [(address, port), ...] that takes it.
 
-        With ``own``, connect the plugin's own socket, in its own network. Until ``expires``, in ns of the monotonic clock, the plugin's connects to the same
-        destination go there too, and nobody is asked. Returns False, and refuses, when the plugin
-        has as many connections as it may.
+        With ``own``, connect the plugin's own socket, in its own network. Until ``expires``, in ns
+        of the monotonic clock, the plugin's connects to the same destination go there too, and
+        nobody is asked. Returns False, and refuses, when the plugin has as many connections as it
+        may.
         """
         cdef kernel.pa_verdict verdict
         cdef Py_ssize_t i

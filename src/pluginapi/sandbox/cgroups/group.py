@@ -33,6 +33,7 @@ __all__ = ["Cgroup", "CgroupManager"]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OURS: Final = re.compile(r"pluginapi-([0-9a-f]+)-([0-9]+)-([0-9]+)")
 _TIMEOUT: Final = 10.0
+_FREEZE_AGAIN: Final = 0.5
 _Figures = TypeVar("_Figures", CgroupUsage, CgroupEvents)
 
 
@@ -122,7 +123,21 @@ class Cgroup:
             write(self._v1["freezer"] / "freezer.state", "FROZEN")
         else:
             raise self._failed("nothing here can freeze it: no version 2, no freezer")
-        self._until(self.frozen, "its processes do not stand still")
+        again = time.monotonic() + _FREEZE_AGAIN
+
+        def stands_still() -> bool:
+            nonlocal again
+            if self.frozen():
+                return True
+            if self._unified is None and time.monotonic() > again:
+                # The freezer of version 1 may miss a process for good that starts another program
+                # at that moment; what works is to begin anew.
+                write(self._v1["freezer"] / "freezer.state", "THAWED")
+                write(self._v1["freezer"] / "freezer.state", "FROZEN")
+                again = time.monotonic() + _FREEZE_AGAIN
+            return False
+
+        self._until(stands_still, "its processes do not stand still")
 
     def thaw(self) -> None:
         """Let its processes go on."""
