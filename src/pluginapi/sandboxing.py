@@ -85,11 +85,13 @@ class SandboxNetworkConfig:
         allow: Destinations as `NetworkTarget.parse` reads them.
         publish: Ports that plugins may listen on, ``[ADDRESS:[HOST_PORT:]]PORT``: of 127.0.0.1 and
             the same port where nothing else is said.
+        link: Whether plugins that ask for addresses get a link, for UDP and for TCP; it takes root.
     """
 
     mode: str = "isolated"
     allow: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
+    link: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +161,7 @@ class SandboxingConfig:
                     mode=mode,
                     allow=tuple(map(NetworkTarget.parse, self.network.allow)),
                     publish=tuple(map(PublishedPort.parse, self.network.publish)),
+                    link=self.network.link,
                     max_connections=min(limits.max_connections, 1 << 20),
                 ),
             )
@@ -220,6 +223,7 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
             mode=network.choice("mode", default.network.mode, _NETWORK),
             allow=network.texts("allow"),
             publish=network.texts("publish"),
+            link=network.boolean("link", default.network.link),
         ),
     )
     for each in (groups, files, network, table):
@@ -245,7 +249,7 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
         except InvalidManifest as err:
             raise table.item_error("allow", number, err.message, err.hint or "") from err
     offered = config.network
-    if not offered.allow and not offered.publish and offered.mode != "restricted":
+    if not (offered.allow or offered.publish or offered.link) and offered.mode != "restricted":
         return
     from pluginapi.sandbox.network.publishing import PublishedPort  # noqa: PLC0415 - as above
 
@@ -273,6 +277,7 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
             mode=NetworkMode(config.network.mode),
             allow=tuple(map(NetworkTarget.parse, config.network.allow)),
             publish=tuple(map(PublishedPort.parse, config.network.publish)),
+            link=offered.link,
         )
     except SandboxConfigError as err:
         raise table.error(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pluginapi.errors import PluginError, PluginProcessError
+from pluginapi.errors import PluginError
 from pluginapi.process.nursery import Refusal
 from pluginapi.sandbox.memory_files import memory_file
 from pluginapi.sandbox.network.descriptors import receive_descriptor
@@ -21,6 +21,7 @@ from pluginapi.sandbox.plan import Plan, step_failed
 if TYPE_CHECKING:
     from pluginapi.process.nursery import Nursery
     from pluginapi.process.supervisor import Supervisor
+    from pluginapi.sandbox.network.links import Link
 
 __all__ = ["Cell", "CellPool", "CellSpec"]
 
@@ -38,12 +39,14 @@ class CellSpec:
         plan: What it gives up, as bytes.
         uid: The user and group that its user namespace maps, 0 without one.
         named: Whether its network has a name server, whose socket the plan sends.
+        linked: Whether its network has a link to the host's.
     """
 
     namespaces: int
     plan: bytes
     uid: int = 0
     named: bool = False
+    linked: bool = False
 
 
 class Cell:
@@ -53,11 +56,13 @@ class Cell:
 
     Attributes:
         name_server: The socket of its network's name server, which is whoever's takes it; or -1.
+        link: What leads out of its network, or None.
     """
 
     def __init__(self, pidfd: int, keep: int, name_server: int = -1) -> None:
         self.pidfd = pidfd
         self.name_server = name_server
+        self.link: Link | None = None
         self._keep = keep
         self._lock = threading.Lock()
 
@@ -98,12 +103,19 @@ class CellPool:
         nursery: Makes them.
         supervisor: Says when it is time to make more.
         size: How many of each kind are kept.
+        link: Makes a link into the network of a process, given its pidfd.
     """
 
     def __init__(
-        self, nursery: Callable[[], Nursery], supervisor: Supervisor, size: int = 2
+        self,
+        nursery: Callable[[], Nursery],
+        supervisor: Supervisor,
+        size: int = 2,
+        *,
+        link: Callable[[int], Link],
     ) -> None:
         self._nursery = nursery
+        self._link = link
         self._supervisor = supervisor
         self._size = size
         self._lock = threading.Lock()
@@ -206,18 +218,22 @@ class CellPool:
                     (waits, plan_fd, *(each.fileno() for each in pair[1:])),
                 )
             cell = Cell(pidfd, keep)
-            if pair:
-                try:
+            try:
+                if pair:
                     cell.name_server = receive_descriptor(pair[0], "the socket of a name server")
-                except BaseException:
-                    cell.close()
-                    raise
+                if spec.linked:
+                    cell.link = self._link(pidfd)
+            except BaseException:
+                keep = -1
+                cell.close()
+                raise
             return cell
         except Refusal as err:
             os.close(keep)
             raise step_failed(plan, err.step, err.call, err.errno) from err
-        except (PluginProcessError, OSError):
-            os.close(keep)
+        except BaseException:
+            if keep >= 0:
+                os.close(keep)
             raise
         finally:
             os.close(waits)

@@ -88,6 +88,9 @@ class NetworkConfig:
             this machine and its neighbours, which have to be listed as such.
         publish: With ``RESTRICTED``, the ports that it may listen on, and where on this host they
             are.
+        link: With ``RESTRICTED``, whether the plugin has a link to the host's network, through
+            which it reaches addresses that are allowed as such, over UDP too. It takes root,
+            nf_tables, and a host that routes. Names go through the broker all the same.
         max_connections: With ``RESTRICTED``, how many connections it may make at a time.
 
     Raises:
@@ -97,6 +100,7 @@ class NetworkConfig:
     mode: NetworkMode = NetworkMode.ISOLATED
     allow: tuple[NetworkTarget, ...] = ()
     publish: tuple[PublishedPort, ...] = ()
+    link: bool = False
     max_connections: int = 1024
 
     def __post_init__(self) -> None:
@@ -122,16 +126,16 @@ class NetworkConfig:
                 f"{len(self.allow)} destinations are allowed, more than {_MOST_TARGETS}",
                 "name fewer, broader ones",
             )
-        if (self.allow or self.publish) and self.mode is not NetworkMode.RESTRICTED:
+        if (self.allow or self.publish or self.link) and self.mode is not NetworkMode.RESTRICTED:
             raise _refuse(
-                f"destinations or ports are named, and the network is {self.mode.value}",
+                f"destinations, ports or a link are named, and the network is {self.mode.value}",
                 "they go with NetworkMode.RESTRICTED",
             )
         udp = next((target for target in self.allow if target.protocol == "udp"), None)
-        if udp is not None:
+        if udp is not None and (udp.is_domain or not self.link):
             raise _refuse(
                 f"{udp} is allowed, and the broker connects TCP alone",
-                "use NetworkMode.FULL for plugins that need UDP and that you trust with it",
+                "name addresses, or a range of them, and use link=True (which takes root)",
             )
         _check_number("max_connections", self.max_connections, 0, 1 << 20)
 

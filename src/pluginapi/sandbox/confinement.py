@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pluginapi.process.supervisor import Supervisor
     from pluginapi.sandbox.config import SandboxConfig
     from pluginapi.sandbox.network.broker import Door, NetworkBroker
+    from pluginapi.sandbox.network.links import Link, Links
 
 __all__ = ["Confinement", "Confiner"]
 
@@ -54,10 +55,12 @@ class Confinement:
         *,
         template: int | None,
         discard: Callable[[Cgroup], object],
+        unlink: Callable[[Link], object],
         replace: Callable[[], object],
     ) -> None:
         self.policy = policy
         self._discard = discard
+        self._unlink = unlink
         self._replace = replace
         self.uid: int | None = None
         self.cgroup: Cgroup | None = None
@@ -164,6 +167,8 @@ class Confinement:
         self._stack.close()
         if self.cell is not None:
             self.cell.close()
+            if self.cell.link is not None:
+                self._unlink(self.cell.link)
         if self.door is not None:
             self.door.close()
         if self.cgroup is not None:
@@ -200,9 +205,12 @@ class Confiner:
         self._lock = threading.Lock()
         self._nursery = nursery
         self._with_rights: weakref.WeakSet[Nursery] = weakref.WeakSet()
-        self._cells = CellPool(self.native, supervisor, cells)
+        self._cells = CellPool(
+            self.native, supervisor, cells, link=lambda pidfd: self.links().make(pidfd)
+        )
         self._groups: CgroupManager | None = None
         self._broker: NetworkBroker | None = None
+        self._links: Links | None = None
         self._templates: dict[object, int] = {}
         # By what nothing has to be compared for; each keeps its configuration alive.
         self._policies: dict[tuple[int, Program], Policy] = {}
@@ -276,6 +284,7 @@ class Confiner:
             policy,
             template=self._template(policy),
             discard=self._discard,
+            unlink=self._unlink,
             replace=self._cells.fill_later,
         )
         config = policy.config
@@ -290,9 +299,15 @@ class Confiner:
                 uid = made.uid if made.uid is not None else os.getuid()
                 plan, data = policy.cell_plan()
                 spec = CellSpec(
-                    policy.cell_namespaces, data, uid if nested else 0, named=policy.is_brokered
+                    policy.cell_namespaces,
+                    data,
+                    uid if nested else 0,
+                    named=policy.is_brokered,
+                    linked=config.network.link,
                 )
                 made.cell = self._cells.take(spec, plan)
+                if made.cell.link is not None:
+                    self.links().permit(made.cell.link, config.network)
             if policy.is_brokered:
                 assert made.cell is not None  # noqa: S101 - it has a network of its own
                 made.door = self.network().open(name, config.network, made.cell.take_name_server())
@@ -314,6 +329,19 @@ class Confiner:
                 self._broker = NetworkBroker()
             return self._broker
 
+    def links(self) -> Links:
+        """Return what leads out of the networks of plugins, where some have links.
+
+        Raises:
+            SandboxUnavailable: When the host is not root in its network, or has no nf_tables.
+        """
+        from pluginapi.sandbox.network.links import Links  # noqa: PLC0415
+
+        with self._lock:
+            if self._links is None:
+                self._links = Links()
+            return self._links
+
     def fill(self) -> None:
         """Make ahead what may be, now."""
         self._cells.fill()
@@ -333,6 +361,9 @@ class Confiner:
             self._templates.clear()
             groups, self._groups = self._groups, None
             broker, self._broker = self._broker, None
+            links, self._links = self._links, None
+        if links is not None:
+            links.close()
         if broker is not None:
             broker.close()
         if groups is not None:
@@ -352,20 +383,37 @@ class Confiner:
         if self._broker is not None:
             self._broker.abandon()
             self._broker = None
+        if self._links is not None:
+            self._links.close()
+            self._links = None
 
     def _discard(self, group: Cgroup) -> None:
         """Remove a control group, once its processes have ended; whoever calls need not wait."""
+
+        def remove() -> None:
+            try:
+                group.remove()
+            except (PluginError, OSError) as err:
+                _log.error("the control group of a plugin stays: %s", err)
+
+        self._later(remove)
+
+    def _unlink(self, link: Link) -> None:
+        """Forget what may pass a link, which goes with its network; nobody need wait for it."""
+        links = self._links
+        if links is not None:
+            self._later(lambda: links.forbid(link))
+
+    def _later(self, work: Callable[[], object]) -> None:
         thread = threading.Thread(
-            target=self._remove, args=(group,), name="pluginapi-cgroup", daemon=True
+            target=self._do, args=(work,), name="pluginapi-clean-up", daemon=True
         )
         thread.start()
         self._removing.append(thread)
 
-    def _remove(self, group: Cgroup) -> None:
+    def _do(self, work: Callable[[], object]) -> None:
         try:
-            group.remove()
-        except (PluginError, OSError) as err:
-            _log.error("the control group of a plugin stays: %s", err)
+            work()
         finally:
             # `close` may have taken it already.
             with contextlib.suppress(ValueError):

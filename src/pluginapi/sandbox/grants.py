@@ -116,14 +116,14 @@ def _restricted(wanted: NetworkRequirement, offer: SandboxConfig, plugin: str) -
     offered = offer.network
     allowed: list[NetworkTarget] = []
     for target in targets:
-        if target.protocol == "udp":
+        if target.protocol == "udp" and (target.is_domain or not offered.link):
             raise SandboxError(
                 f"plugin {plugin} needs {target}, and the broker connects TCP alone",
                 code="sandbox.not_granted",
                 plugin=plugin,
                 layer="network",
-                hint="a plugin that needs UDP asks for NetworkRequirement.full(), which takes "
-                'mode = "full" in [sandboxing.network]',
+                hint="UDP takes a link (root), `link = true` in [sandboxing.network], and targets "
+                "that are addresses",
             )
         if offered.mode is NetworkMode.FULL:
             found = [target]
@@ -142,6 +142,7 @@ def _restricted(wanted: NetworkRequirement, offer: SandboxConfig, plugin: str) -
         mode=NetworkMode.RESTRICTED,
         allow=tuple(dict.fromkeys(allowed)),
         publish=tuple(published[port] for port in dict.fromkeys(wanted.listen_ports)),
+        link=offered.link and any(not target.is_domain for target in allowed),
         max_connections=offered.max_connections,
     )
 

@@ -119,6 +119,21 @@ class Policy:
                 "SandboxConfig.without_namespaces()",
             )
 
+        if self.config.network.link:
+            self._check_link()
+
+    def _check_link(self) -> None:
+        from pluginapi.sandbox.network.links import check_forwarding  # noqa: PLC0415 - few have one
+
+        if not self.privileged:
+            raise SandboxUnavailable(
+                "a link to the host's network takes the rights of root there",
+                layer="network",
+                hint="run the host as root; or leave `link` off: names and addresses over TCP go "
+                "through the broker",
+            )
+        check_forwarding(self.config.network.allow)
+
     # ---- Namespaces ----
 
     def _any_namespace(self) -> bool:

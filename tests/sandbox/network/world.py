@@ -113,6 +113,7 @@ class World:
             mode=NetworkMode.RESTRICTED,
             allow=tuple(map(NetworkTarget.parse, allow)),
             publish=changes.pop("publish", ()),
+            link=changes.pop("link", False),
             max_connections=changes.pop("max_connections", 1024),
         )
         return SandboxConfig(**{"cgroup": None, "network": network, **changes})

@@ -235,16 +235,22 @@ class NetworkBroker:
         name = door.names.name_of(address)
         host = str(ipaddress.ip_address(address)) if name is None else name
         asked = _Asked(door, token, address, host, port, "udp" if udp else "tcp")
-        if udp:
+        if udp and not door.config.link:
             self._refuse(asked, "network.protocol", "the broker connects TCP alone")
+        elif udp and name is not None:
+            self._refuse(asked, "network.protocol", "over UDP addresses are reached, not names")
         elif name is not None:
             self._asked_by_name(asked)
         elif SyntheticNames.is_synthetic(address):
             reason = "the address stood for a name that was looked up too long ago"
             self._refuse(asked, "network.not_allowed", reason)
-        elif door.rules.match_address(host, port) is None:
+        elif door.rules.match_address(host, port, asked.protocol) is None:
             reason = "no rule allows this address"
             self._refuse(asked, "network.not_allowed", reason, listed=True)
+        elif door.config.link:
+            # Their own socket, over their link: the firewall counts.
+            expires = time.monotonic_ns() + int(_ALLOWED_ADDRESS_SECONDS * 1e9)
+            self._core.connect(token, [(address, port)], expires, own=True)
         else:
             self._connect(asked, (host,), _ALLOWED_ADDRESS_SECONDS)
 
