@@ -21,6 +21,7 @@ from pluginapi.sandbox.plan import Plan, step_failed
 if TYPE_CHECKING:
     from pluginapi.process.nursery import Nursery
     from pluginapi.process.supervisor import Supervisor
+    from pluginapi.sandbox.config import NetworkConfig
     from pluginapi.sandbox.network.links import Link
 
 __all__ = ["Cell", "CellPool", "CellSpec"]
@@ -39,14 +40,14 @@ class CellSpec:
         plan: What it gives up, as bytes.
         uid: The user and group that its user namespace maps, 0 without one.
         named: Whether its network has a name server, whose socket the plan sends.
-        linked: Whether its network has a link to the host's.
+        linked: What the link of its network lets pass, or None without a link.
     """
 
     namespaces: int
     plan: bytes
     uid: int = 0
     named: bool = False
-    linked: bool = False
+    linked: NetworkConfig | None = None
 
 
 class Cell:
@@ -103,7 +104,7 @@ class CellPool:
         nursery: Makes them.
         supervisor: Says when it is time to make more.
         size: How many of each kind are kept.
-        link: Makes a link into the network of a process, given its pidfd.
+        link: Makes a link into the network of a process, given its pidfd and what may pass.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class CellPool:
         supervisor: Supervisor,
         size: int = 2,
         *,
-        link: Callable[[int], Link],
+        link: Callable[[int, NetworkConfig], Link],
     ) -> None:
         self._nursery = nursery
         self._link = link
@@ -221,8 +222,8 @@ class CellPool:
             try:
                 if pair:
                     cell.name_server = receive_descriptor(pair[0], "the socket of a name server")
-                if spec.linked:
-                    cell.link = self._link(pidfd)
+                if spec.linked is not None:
+                    cell.link = self._link(pidfd, spec.linked)
             except BaseException:
                 keep = -1
                 cell.close()

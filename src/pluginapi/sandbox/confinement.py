@@ -206,7 +206,10 @@ class Confiner:
         self._nursery = nursery
         self._with_rights: weakref.WeakSet[Nursery] = weakref.WeakSet()
         self._cells = CellPool(
-            self.native, supervisor, cells, link=lambda pidfd: self.links().make(pidfd)
+            self.native,
+            supervisor,
+            cells,
+            link=lambda pidfd, allowed: self.links().make(pidfd, allowed),
         )
         self._groups: CgroupManager | None = None
         self._broker: NetworkBroker | None = None
@@ -303,11 +306,9 @@ class Confiner:
                     data,
                     uid if nested else 0,
                     named=policy.is_brokered,
-                    linked=config.network.link,
+                    linked=config.network if config.network.link else None,
                 )
                 made.cell = self._cells.take(spec, plan)
-                if made.cell.link is not None:
-                    self.links().permit(made.cell.link, config.network)
             if policy.is_brokered:
                 assert made.cell is not None  # noqa: S101 - it has a network of its own
                 made.door = self.network().open(name, config.network, made.cell.take_name_server())

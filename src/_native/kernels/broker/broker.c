@@ -35,6 +35,7 @@ typedef struct plugin {
     uint32_t most, open;
     uint64_t *inodes;
     pa_broker_counts counts;
+    pa_notify_who latest; /* who made its latest call */
 } plugin;
 
 /* A connect that waits: for an answer, or for its destination. */
@@ -60,6 +61,7 @@ struct pa_broker {
     int epoll, bell;
     uint64_t network, generation;
     pa_verdicts verdicts;
+    pa_socket_usual *usual;
     plugin *plugins;
     size_t plugin_room;
     call *calls;
@@ -97,6 +99,9 @@ int pa_broker_new(pa_broker **out) {
         error = pa_socket_network(probe, &self->network) == 0 ? 0 : ENOTSUP;
     }
     if (error == 0) {
+        error = pa_socket_usual_read(&self->usual);
+    }
+    if (error == 0) {
         error = watch(self, self->bell, EPOLLIN, BELL, 0);
     }
     if (probe >= 0) {
@@ -112,6 +117,7 @@ int pa_broker_new(pa_broker **out) {
         if (self->bell >= 0) {
             (void)close(self->bell);
         }
+        free(self->usual);
         free(self);
         return error;
     }
@@ -151,6 +157,7 @@ static void remove_plugin(pa_broker *self, plugin *it) {
     pa_verdicts_forget(&self->verdicts, it->number);
     unwatch(self, it->listener);
     (void)close(it->listener);
+    pa_notify_forget(&it->latest);
     free(it->inodes);
     memset(it, 0, sizeof *it);
 }
@@ -168,6 +175,7 @@ void pa_broker_free(pa_broker *self) {
     pa_verdicts_clear(&self->verdicts);
     free(self->plugins);
     free(self->calls);
+    free(self->usual);
     (void)close(self->bell);
     (void)pthread_mutex_destroy(&self->lock);
     free(self);
@@ -206,6 +214,7 @@ int pa_broker_add(pa_broker *self, int listener, uint32_t most, uint64_t *number
         it->most = most;
         it->inodes = inodes;
         *number = it->number;
+        pa_notify_take_turns(listener);
         error = watch(self, listener, EPOLLIN, LISTENER, it->number);
         if (error != 0) {
             memset(it, 0, sizeof *it);
@@ -333,6 +342,7 @@ static void hand_over(pa_broker *self, plugin *of, call *it, int socket, int out
     } else {
         error = put(of, it, socket, 1);
     }
+    /* Before they go on: who closes it last has to take the connection down. */
     (void)close(socket);
     (void)pa_notify_finish(of->listener, it->id, error != 0 ? error : outcome);
     forget_call(self, it);
@@ -370,7 +380,7 @@ static void try_next(pa_broker *self, plugin *of, call *it, int error) {
     while (it->tried < it->count) {
         const pa_endpoint *const to = &it->to[(it->turn + it->tried++) % it->count];
         int socket = -1;
-        error = it->own ? begin_own(it, to, &socket) : pa_socket_begin(to, it->theirs, &socket);
+        error = it->own ? begin_own(it, to, &socket) : pa_socket_begin(self->usual, to, it->theirs, &socket);
         if (error == 0 || (error == EINPROGRESS && !it->waits)) {
             hand_over(self, of, it, socket, error);
             return;
@@ -419,7 +429,7 @@ static int decide(pa_broker *self, plugin *of, call *it, pa_broker_event *out) {
 static int look_bind(const pa_notify_call *asked, const pa_socket_facts *facts, call *it,
                      int *decided) {
     if (asked->number == SYS_listen) {
-        if (facts->listens) {
+        if (pa_socket_listens(it->theirs)) {
             return 0; /* What listens was given to them listening. */
         }
         it->wanted.port = 0;
@@ -440,7 +450,7 @@ static int is_loopback(const pa_endpoint *at) {
 
 /* Read what they want to connect or bind to: 0, or what the call ends with; *decided says that it
  * has. */
-static int look(pa_broker *self, const plugin *of, const pa_notify_call *asked, call *it,
+static int look(pa_broker *self, plugin *of, const pa_notify_call *asked, call *it,
                 int *decided) {
     uint8_t address[MOST_ADDRESS];
     pa_socket_facts facts;
@@ -456,7 +466,7 @@ static int look(pa_broker *self, const plugin *of, const pa_notify_call *asked, 
         return EINVAL;
     }
     if ((error = pa_notify_copy(asked, asked->arguments[1], address, (size_t)size)) != 0 ||
-        (error = pa_notify_borrow(asked, it->number, &it->theirs)) != 0 ||
+        (error = pa_notify_borrow(&of->latest, asked, it->number, &it->theirs)) != 0 ||
         (error = pa_notify_waits(of->listener, asked->id)) != 0 ||
         (error = pa_socket_look(it->theirs, self->network, &facts)) != 0) {
         return error;

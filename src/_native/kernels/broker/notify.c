@@ -31,6 +31,10 @@ struct seccomp_notif_addfd {
 };
 #define SECCOMP_IOCTL_NOTIF_ADDFD SECCOMP_IOW(3, struct seccomp_notif_addfd)
 #endif
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
 /* Headers before 5.17 have the number of an ioctl that only reads, which the kernel takes too. */
 #define IS_WAITING _IOW(SECCOMP_IOC_MAGIC, 2, uint64_t)
 
@@ -41,6 +45,10 @@ static int ask(int fd, unsigned long request, void *data) {
         }
     }
     return 0;
+}
+
+void pa_notify_take_turns(int listener) {
+    (void)ioctl(listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
 }
 
 int pa_notify_take(int listener, pa_notify_call *out) {
@@ -101,13 +109,29 @@ static int process_of(int32_t thread) {
     return line == NULL ? -1 : (int)strtol(line + 6, NULL, 10);
 }
 
-int pa_notify_borrow(const pa_notify_call *call, int number, int *out) {
-    long process = syscall(SYS_pidfd_open, call->thread, 0);
-    long got;
-    int error;
+void pa_notify_forget(pa_notify_who *latest) {
+    if (latest->number != 0) {
+        (void)close(latest->pidfd);
+        latest->number = 0;
+    }
+}
+
+int pa_notify_borrow(pa_notify_who *latest, const pa_notify_call *call, int number, int *out) {
+    long process, got;
+    int error, is_thread = 0;
+    if (latest->number == call->thread) {
+        got = syscall(SYS_pidfd_getfd, latest->pidfd, number, 0);
+        if (got >= 0 || errno != ESRCH) {
+            *out = (int)got;
+            return got >= 0 ? 0 : errno;
+        }
+    }
+    pa_notify_forget(latest);
+    process = syscall(SYS_pidfd_open, call->thread, 0);
     if (process < 0 && (errno == EINVAL || errno == ENOENT)) {
         const int leader = process_of(call->thread);
         process = leader <= 0 ? -1 : syscall(SYS_pidfd_open, leader, 0);
+        is_thread = 1;
         if (process < 0) {
             return ENOENT;
         }
@@ -117,7 +141,13 @@ int pa_notify_borrow(const pa_notify_call *call, int number, int *out) {
     }
     got = syscall(SYS_pidfd_getfd, (int)process, number, 0);
     error = errno;
-    (void)close((int)process);
+    if (got < 0 || is_thread) {
+        /* The number of a thread can be another process's thread's while this one lives. */
+        (void)close((int)process);
+    } else {
+        latest->number = call->thread;
+        latest->pidfd = (int)process;
+    }
     if (got < 0) {
         return error == ESRCH ? ENOENT : error;
     }

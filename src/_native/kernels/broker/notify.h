@@ -20,6 +20,10 @@ typedef struct pa_notify_call {
     uint64_t arguments[6];
 } pa_notify_call;
 
+/* Say that who makes a call and who answers it take turns, which the scheduler can use: Linux 6.6,
+ * and nothing before. */
+void pa_notify_take_turns(int listener);
+
 /* Take the next call; EAGAIN when there is none any more. Does not wait. */
 int pa_notify_take(int listener, pa_notify_call *out);
 
@@ -31,9 +35,18 @@ int pa_notify_waits(int listener, uint64_t id);
  * pa_notify_waits. */
 int pa_notify_copy(const pa_notify_call *call, uint64_t address, void *out, size_t size);
 
+/* A process that made a call, kept for its next ones; zeros are none. */
+typedef struct pa_notify_who {
+    int32_t number;
+    int pidfd; /* as long as it lives, the number is its own */
+} pa_notify_who;
+
 /* Get a descriptor of the process as one of this one's, the caller's to close. To be confirmed by
- * pa_notify_waits. */
-int pa_notify_borrow(const pa_notify_call *call, int number, int *out);
+ * pa_notify_waits. Keeps in *latest who it was. */
+int pa_notify_borrow(pa_notify_who *latest, const pa_notify_call *call, int number, int *out);
+
+/* Let go of who is kept. */
+void pa_notify_forget(pa_notify_who *latest);
 
 /* Put a file in the place of one of the process's descriptors, closed on exec. */
 int pa_notify_replace(int listener, uint64_t id, int file, int number);

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -32,7 +33,6 @@ int pa_socket_look(int socket, uint64_t network, pa_socket_facts *out) {
     if ((error = option(socket, SO_DOMAIN, &out->family)) != 0 ||
         (error = option(socket, SO_TYPE, &out->type)) != 0 ||
         (error = option(socket, SO_PROTOCOL, &out->protocol)) != 0 ||
-        (error = option(socket, SO_ACCEPTCONN, &out->listens)) != 0 ||
         (error = pa_socket_network(socket, &own)) != 0) {
         return error;
     }
@@ -49,29 +49,38 @@ int pa_socket_look(int socket, uint64_t network, pa_socket_facts *out) {
 static const struct {
     int level, name, doubled;
 } kept[] = {
-    {SOL_SOCKET, SO_KEEPALIVE, 0},   {SOL_SOCKET, SO_OOBINLINE, 0},
-    {SOL_SOCKET, SO_RCVBUF, 1},      {SOL_SOCKET, SO_SNDBUF, 1},
-    {SOL_SOCKET, SO_RCVLOWAT, 0},    {IPPROTO_TCP, TCP_NODELAY, 0},
-    {IPPROTO_TCP, TCP_KEEPIDLE, 0},  {IPPROTO_TCP, TCP_KEEPINTVL, 0},
-    {IPPROTO_TCP, TCP_KEEPCNT, 0},   {IPPROTO_TCP, TCP_USER_TIMEOUT, 0},
-    {IPPROTO_TCP, TCP_SYNCNT, 0},    {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0},
+    {SOL_SOCKET, SO_OOBINLINE, 0},       {SOL_SOCKET, SO_RCVBUF, 1},
+    {SOL_SOCKET, SO_SNDBUF, 1},          {SOL_SOCKET, SO_RCVLOWAT, 0},
+    {IPPROTO_TCP, TCP_NODELAY, 0},       {IPPROTO_TCP, TCP_USER_TIMEOUT, 0},
+    {IPPROTO_TCP, TCP_SYNCNT, 0},        {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0},
+    {SOL_SOCKET, SO_KEEPALIVE, 0},       /* Those below mean something with it alone. */
+    {IPPROTO_TCP, TCP_KEEPIDLE, 0},      {IPPROTO_TCP, TCP_KEEPINTVL, 0},
+    {IPPROTO_TCP, TCP_KEEPCNT, 0},
+};
+#define KEPT (sizeof kept / sizeof *kept)
+#define WITHOUT_KEEPALIVE (KEPT - 3) /* the last one says whether there are more */
+
+struct pa_socket_usual {
+    int values[KEPT];
 };
 
 /* Not all of a plugin's values can be had by the host, whose limits may be others: those are left. */
-static void copy_options(int from, int to) {
+static void copy_options(const pa_socket_usual *usual, int from, int to) {
     static const int timeouts[] = {SO_RCVTIMEO, SO_SNDTIMEO};
     struct linger linger;
     struct timeval time;
     socklen_t size;
-    size_t i;
-    for (i = 0; i < sizeof kept / sizeof *kept; i++) {
-        int wanted = 0, had = 0;
+    size_t i, count = WITHOUT_KEEPALIVE;
+    for (i = 0; i < count; i++) {
+        int wanted = 0;
         size = sizeof wanted;
         if (getsockopt(from, kept[i].level, kept[i].name, &wanted, &size) != 0) {
             continue;
         }
-        size = sizeof had;
-        if (getsockopt(to, kept[i].level, kept[i].name, &had, &size) == 0 && had != wanted) {
+        if (kept[i].name == SO_KEEPALIVE && kept[i].level == SOL_SOCKET && wanted != 0) {
+            count = KEPT;
+        }
+        if (usual->values[i] != wanted) {
             wanted /= 1 + kept[i].doubled;
             (void)setsockopt(to, kept[i].level, kept[i].name, &wanted, sizeof wanted);
         }
@@ -87,6 +96,26 @@ static void copy_options(int from, int to) {
             (void)setsockopt(to, SOL_SOCKET, timeouts[i], &time, sizeof time);
         }
     }
+}
+
+int pa_socket_usual_read(pa_socket_usual **out) {
+    pa_socket_usual *const read = calloc(1, sizeof *read);
+    const int made = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+    const int error = read == NULL ? ENOMEM : made < 0 ? errno : 0;
+    size_t i;
+    for (i = 0; error == 0 && i < KEPT; i++) {
+        socklen_t size = sizeof read->values[i];
+        (void)getsockopt(made, kept[i].level, kept[i].name, &read->values[i], &size);
+    }
+    if (made >= 0) {
+        (void)close(made);
+    }
+    if (error != 0) {
+        free(read);
+        return error;
+    }
+    *out = read;
+    return 0;
 }
 
 static socklen_t fill(const pa_endpoint *from, int family, struct sockaddr_storage *out) {
@@ -111,7 +140,13 @@ static socklen_t fill(const pa_endpoint *from, int family, struct sockaddr_stora
     }
 }
 
-int pa_socket_begin(const pa_endpoint *to, int options_of, int *out) {
+int pa_socket_listens(int socket) {
+    int listens = 0;
+    return option(socket, SO_ACCEPTCONN, &listens) == 0 && listens;
+}
+
+int pa_socket_begin(const pa_socket_usual *usual, const pa_endpoint *to, int options_of,
+                    int *out) {
     struct sockaddr_storage address;
     const int family = to->family == 4 ? AF_INET : AF_INET6;
     const socklen_t size = fill(to, family, &address);
@@ -120,7 +155,7 @@ int pa_socket_begin(const pa_endpoint *to, int options_of, int *out) {
     if (made < 0) {
         return errno;
     }
-    copy_options(options_of, made);
+    copy_options(usual, options_of, made);
     error = connect(made, (const struct sockaddr *)&address, size) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
         /* To a place on this machine it is done by now. */
@@ -139,6 +174,9 @@ int pa_socket_outcome(int socket) {
     int error = 0;
     if (poll(&wait, 1, 0) <= 0) {
         return EINPROGRESS;
+    }
+    if ((wait.revents & (POLLERR | POLLHUP)) == 0) {
+        return 0;
     }
     return option(socket, SO_ERROR, &error) == 0 ? error : errno;
 }

@@ -15,7 +15,6 @@ typedef struct pa_socket_facts {
     int protocol;  /* IPPROTO_* */
     int waits;     /* 0: O_NONBLOCK */
     int is_hosts;  /* of the host's network: given to the plugin before */
-    int listens;   /* listen(2) was called */
 } pa_socket_facts;
 
 /* A number that says which network a socket is of; 0 and ENOPROTOOPT before Linux 5.14. */
@@ -24,9 +23,17 @@ int pa_socket_network(int socket, uint64_t *out);
 /* Look at a socket; `network` is the host's. ENOTSOCK when it is none. */
 int pa_socket_look(int socket, uint64_t network, pa_socket_facts *out);
 
+/* What a TCP socket that was just made has set; free(3) takes it back. */
+typedef struct pa_socket_usual pa_socket_usual;
+int pa_socket_usual_read(pa_socket_usual **out);
+
+/* Whether listen(2) was called on a socket. */
+int pa_socket_listens(int socket);
+
 /* Make a TCP socket with the options of another, not waiting, and begin to connect it: 0 when it is
  * connected, EINPROGRESS while it is not. *out is the caller's to close then. */
-int pa_socket_begin(const pa_endpoint *to, int options_of, int *out);
+int pa_socket_begin(const pa_socket_usual *usual, const pa_endpoint *to, int options_of,
+                    int *out);
 
 /* Whether the connecting of a socket has ended: 0 connected, EINPROGRESS, or why not. */
 int pa_socket_outcome(int socket);

@@ -124,8 +124,8 @@ class Links:
         self._numbers = itertools.count(os.getpid() * 61)
         self._lock = threading.Lock()
 
-    def make(self, pidfd: int) -> Link:
-        """Make a link into the network of a process.
+    def make(self, pidfd: int, allowed: NetworkConfig) -> Link:
+        """Make a link into the network of a process, and let pass what is allowed by address.
 
         Raises:
             SandboxError: With code ``network.netlink`` when it could not be made.
@@ -137,6 +137,7 @@ class Links:
                 with self._lock:
                     made = self._make(number, network)
                 if made is not None:
+                    self._permit(made, allowed)
                     return made
         finally:
             os.close(network)
@@ -201,12 +202,7 @@ class Links:
         inside.ask(f"the addresses inside of {name} cannot be set", *there)
         return Link(name, tuple(addresses))
 
-    def permit(self, link: Link, config: NetworkConfig) -> None:
-        """Let a link reach what a configuration allows by address.
-
-        Raises:
-            SandboxError: With code ``network.netlink``.
-        """
+    def _permit(self, link: Link, config: NetworkConfig) -> None:
         targets = [target for target in config.allow if not target.is_domain]
         with self._lock:
             self._firewall.permit(link.name, link.addresses, targets, config.max_connections)
