@@ -193,6 +193,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "network.unknown_name": "There is no such name, or it has no address.",
         "network.resolve": "The addresses of a name could not be found out.",
         "network.protocol": "The broker does not connect this protocol.",
+        "network.tls_name": "A plugin asks by TLS for another name than it connected to.",
         "network.netlink": "A link of a plugin, or a rule of the firewall, could not be made.",
         "network.not_published": "A plugin listens on a port that is not published.",
         "network.listen": "The host cannot listen where a plugin's port is published.",

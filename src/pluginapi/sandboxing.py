@@ -85,6 +85,8 @@ class SandboxNetworkConfig:
         allow: Destinations as `NetworkTarget.parse` reads them.
         publish: Ports that plugins may listen on, ``[ADDRESS:[HOST_PORT:]]PORT``: of 127.0.0.1 and
             the same port where nothing else is said.
+        verify_tls_names: Whether connections to names have to be TLS and ask for that name.
+        allow_encrypted_hello: Whether they may hide another name in an encrypted ClientHello.
         link: Whether plugins that ask for addresses get a link, for UDP and for TCP; it takes root.
     """
 
@@ -92,6 +94,8 @@ class SandboxNetworkConfig:
     allow: tuple[str, ...] = ()
     publish: tuple[str, ...] = ()
     link: bool = False
+    verify_tls_names: bool = False
+    allow_encrypted_hello: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +166,8 @@ class SandboxingConfig:
                     allow=tuple(map(NetworkTarget.parse, self.network.allow)),
                     publish=tuple(map(PublishedPort.parse, self.network.publish)),
                     link=self.network.link,
+                    verify_tls_names=self.network.verify_tls_names,
+                    allow_encrypted_hello=self.network.allow_encrypted_hello,
                     max_connections=min(limits.max_connections, 1 << 20),
                 ),
             )
@@ -224,6 +230,8 @@ def read_sandboxing(table: Table) -> SandboxingConfig:
             allow=network.texts("allow"),
             publish=network.texts("publish"),
             link=network.boolean("link", default.network.link),
+            verify_tls_names=network.boolean("verify_tls_names", False),
+            allow_encrypted_hello=network.boolean("allow_encrypted_hello", False),
         ),
     )
     for each in (groups, files, network, table):
@@ -249,7 +257,10 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
         except InvalidManifest as err:
             raise table.item_error("allow", number, err.message, err.hint or "") from err
     offered = config.network
-    if not (offered.allow or offered.publish or offered.link) and offered.mode != "restricted":
+    if (
+        not (offered.allow or offered.publish or offered.link or offered.verify_tls_names)
+        and offered.mode != "restricted"
+    ):
         return
     from pluginapi.sandbox.network.publishing import PublishedPort  # noqa: PLC0415 - as above
 
@@ -278,6 +289,7 @@ def _check_network(table: Table, config: SandboxingConfig) -> None:
             allow=tuple(map(NetworkTarget.parse, config.network.allow)),
             publish=tuple(map(PublishedPort.parse, config.network.publish)),
             link=offered.link,
+            verify_tls_names=offered.verify_tls_names,
         )
     except SandboxConfigError as err:
         raise table.error(

@@ -91,6 +91,10 @@ class NetworkConfig:
         link: With ``RESTRICTED``, whether the plugin has a link to the host's network, through
             which it reaches addresses that are allowed as such, over UDP too. It takes root,
             nf_tables, and a host that routes. Names go through the broker all the same.
+        verify_tls_names: With ``RESTRICTED``, whether connections to names have to be TLS, and to
+            ask for the name that was connected to. They are relayed then, at the host's cost.
+        allow_encrypted_hello: Whether they may send an encrypted ClientHello, in which another name
+            can be; some clients send one that means nothing.
         max_connections: With ``RESTRICTED``, how many connections it may make at a time.
 
     Raises:
@@ -101,6 +105,8 @@ class NetworkConfig:
     allow: tuple[NetworkTarget, ...] = ()
     publish: tuple[PublishedPort, ...] = ()
     link: bool = False
+    verify_tls_names: bool = False
+    allow_encrypted_hello: bool = False
     max_connections: int = 1024
 
     def __post_init__(self) -> None:
@@ -126,9 +132,11 @@ class NetworkConfig:
                 f"{len(self.allow)} destinations are allowed, more than {_MOST_TARGETS}",
                 "name fewer, broader ones",
             )
-        if (self.allow or self.publish or self.link) and self.mode is not NetworkMode.RESTRICTED:
+        restricts = self.allow or self.publish or self.link or self.verify_tls_names
+        if restricts and self.mode is not NetworkMode.RESTRICTED:
             raise _refuse(
-                f"destinations, ports or a link are named, and the network is {self.mode.value}",
+                "destinations, ports, a link or a check are named, and the network is "
+                f"{self.mode.value}",
                 "they go with NetworkMode.RESTRICTED",
             )
         udp = next((target for target in self.allow if target.protocol == "udp"), None)

@@ -142,6 +142,8 @@ def _restricted(wanted: NetworkRequirement, offer: SandboxConfig, plugin: str) -
         mode=NetworkMode.RESTRICTED,
         allow=tuple(dict.fromkeys(allowed)),
         publish=tuple(published[port] for port in dict.fromkeys(wanted.listen_ports)),
+        verify_tls_names=offered.verify_tls_names,
+        allow_encrypted_hello=offered.allow_encrypted_hello,
         link=offered.link and any(not target.is_domain for target in allowed),
         max_connections=offered.max_connections,
     )

@@ -114,6 +114,7 @@ class World:
             allow=tuple(map(NetworkTarget.parse, allow)),
             publish=changes.pop("publish", ()),
             link=changes.pop("link", False),
+            verify_tls_names=changes.pop("verify_tls_names", False),
             max_connections=changes.pop("max_connections", 1024),
         )
         return SandboxConfig(**{"cgroup": None, "network": network, **changes})
@@ -170,8 +171,12 @@ def in_world(
     *,
     user: int = 0,
     zone: Zone | None = None,
+    privileged_ports: bool = False,
 ) -> Any:
-    """Call a function in a child, on a machine of its own, as a user; return what it returns."""
+    """Call a function in a child, on a machine of its own, as a user; return what it returns.
+
+    With ``privileged_ports``, that user may listen on those below 1024 of that machine.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -185,6 +190,8 @@ def in_world(
                 }
             )
             world = World({**ZONE, **(zone or {})})
+            if privileged_ports:
+                Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text("0")
             if user:
                 os.setgroups([])
                 os.setgid(user)

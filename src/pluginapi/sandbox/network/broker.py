@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pluginapi._native import _broker
 from pluginapi.errors import SandboxError, SandboxUnavailable
 from pluginapi.network_target import NetworkTarget, Protocol
+from pluginapi.sandbox.network.client_hello import ClientHellos
 from pluginapi.sandbox.network.descriptors import receive_descriptor
 from pluginapi.sandbox.network.name_server import Question, read_question
 from pluginapi.sandbox.network.names import SyntheticNames
 from pluginapi.sandbox.network.publishing import listening_socket
 from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal, Refusals
+from pluginapi.sandbox.network.relay import Relay
 from pluginapi.sandbox.network.resolver import Resolution, Resolver
 from pluginapi.sandbox.network.rules import NetworkRules, special_kind
 from pluginapi.sandbox.network.sockets import open_sockets
@@ -134,6 +136,7 @@ class NetworkBroker:
                 layer="network",
                 hint="use NetworkMode.ISOLATED, or a newer kernel",
             ) from err
+        self._relay = Relay()
         self.resolver = Resolver() if resolver is None else resolver
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
@@ -198,11 +201,13 @@ class NetworkBroker:
             thread.join()
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+        self._relay.close()
 
     def abandon(self) -> None:
         """Let go of it in a process that was forked from the host."""
         self._closed = True
         self._lock = threading.Lock()
+        self._relay.abandon()
         for door in self._doors.values():
             door.abandon()
         self._doors = {}
@@ -283,6 +288,9 @@ class NetworkBroker:
 
         def resolved(found: Resolution) -> None:
             admitted = tuple(each for each in found.addresses if rules.admits(each, port))
+            if admitted and asked.door.config.verify_tls_names:
+                self._relayed(asked, admitted)
+                return
             if admitted:
                 self._connect(asked, admitted, found.seconds)
                 return
@@ -312,24 +320,54 @@ class NetworkBroker:
         number: int = errno.EACCES,
     ) -> None:
         """Refuse a connect, and take note; ``listed`` says that a target would allow it."""
-        door, token, address, host, port, protocol = asked
+        # First: who is refused may ask why.
+        self._note(asked, code, reason, listed=listed)
+        self._core.refuse(asked.token, number)
+
+    @staticmethod
+    def _note(asked: _Asked, code: str, reason: str, *, listed: bool = False) -> None:
+        door, _, address, host, port, protocol = asked
         allow = NetworkTarget(host, port or None, protocol) if listed else None
         refusal = Refusal(
             door.plugin, host, address, port, protocol, code, reason, allow, time.time()
         )
-        # First: who is refused may ask why.
         door.refusals.add(refusal)
-        self._core.refuse(token, number)
 
     def _connect(self, asked: _Asked, addresses: tuple[str, ...], seconds: float) -> None:
-        door, most = asked.door, asked.door.config.max_connections
-        if self._open_connections(door) >= most:
-            reason = f"it has {most} connections open, as many as it may (max_connections)"
-            self._refuse(asked, "network.too_many", reason, number=errno.EMFILE)
+        if self._is_full(asked):
             return
         packed = [(ipaddress.ip_address(each).packed, asked.port) for each in addresses]
         expires = time.monotonic_ns() + int(seconds * 1e9) if seconds > 0 else 0
         self._core.connect(asked.token, packed[: _broker.MOST_ADDRESSES], expires)
+
+    def _relayed(self, asked: _Asked, addresses: tuple[str, ...]) -> None:
+        """Connect in a way that lets what is sent be looked at."""
+        door = asked.door
+        if self._is_full(asked):
+            return
+
+        def connected(theirs: socket.socket) -> bool:
+            return self._core.give(asked.token, theirs.fileno(), connected=True) == 0
+
+        def refused(reason: str) -> None:
+            self._note(asked, "network.tls_name", reason)
+
+        self._relay.connect(
+            [(each, asked.port) for each in addresses],
+            ClientHellos(asked.host, allow_encrypted=door.config.allow_encrypted_hello),
+            connected=connected,
+            failed=lambda number: self._core.refuse(asked.token, number or errno.ECONNREFUSED),
+            refused=refused,
+        )
+
+    def _is_full(self, asked: _Asked) -> bool:
+        """Refuse a connect of who has as many connections as it may."""
+        most = asked.door.config.max_connections
+        if self._open_connections(asked.door) < most:
+            return False
+        reason = f"it has {most} connections open, as many as it may (max_connections)"
+        self._refuse(asked, "network.too_many", reason, number=errno.EMFILE)
+        return True
 
     def _open_connections(self, door: Door) -> int:
         """Count the connections of a door, and forget those that are closed."""

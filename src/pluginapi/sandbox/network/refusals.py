@@ -33,8 +33,9 @@ class Refusal:
         port: The port.
         protocol: ``tcp`` or ``udp``.
         code: ``network.not_allowed``, ``network.rebinding``, ``network.unknown_name``,
-            ``network.resolve``, ``network.protocol`` or ``network.too_many``; of a port to listen
-            on ``network.not_published`` or ``network.listen``.
+            ``network.resolve``, ``network.protocol``, ``network.tls_name`` or
+            ``network.too_many``; of a port to listen on ``network.not_published`` or
+            ``network.listen``.
         reason: Why, in a sentence.
         allow: The target that would allow it, or None where no target does.
         time: When, in seconds since the epoch.
