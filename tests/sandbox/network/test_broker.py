@@ -476,6 +476,56 @@ sys.stdin.read()
     ]
 
 
+def test_bytes_are_counted() -> None:
+    source = """
+import socket
+made = socket.create_connection(("api.example.com", 7070), 20)
+other = socket.create_connection(("api.example.com", 7070), 20)
+for each, times in ((made, 300), (other, 1)):
+    each.sendall(b"x" * 1000 * times)
+    got = 0
+    while got < 2000 * times:
+        got += len(each.recv(65536))
+print("done", flush=True)
+input()
+other.close()
+print("gone", flush=True)
+input()
+"""
+
+    def serve() -> None:
+        server = socket.create_server((API, 7070))
+        while True:
+            taken, _ = server.accept()
+            threading.Thread(target=answer, args=(taken,), daemon=True).start()
+
+    def answer(taken: socket.socket) -> None:
+        with taken:
+            while data := taken.recv(65536):
+                taken.sendall(data * 2)
+
+    def look(world: World) -> Any:
+        threading.Thread(target=serve, daemon=True).start()
+        found = []
+        with Launcher() as launcher:
+            into, out = os.pipe(), os.pipe()
+            config = world.config("api.example.com:7070")
+            command = [PYTHON, "-I", "-c", source]
+            program = launcher.start(config, command, fds=(into[0], out[1], 2))
+            door = program.confinement.door
+            assert door is not None
+            for told in (b"done", b"gone"):
+                assert os.read(out[0], 5).strip() == told
+                counts = door.counts()
+                found.append([counts.open, counts.sent_bytes, counts.received_bytes])
+                os.write(into[1], b"\n")
+            launcher.finish(program)
+        return found
+
+    # The one that was closed was seen before.
+    assert in_world(look) == [[2, 301_000, 602_000], [1, 301_000, 602_000]]
+
+
 def test_nothing_is_left_when_it_has_ended() -> None:
     def look(world: World) -> Any:
         config = world.config("api.example.com:80")

@@ -26,7 +26,7 @@ from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal, Refusals
 from pluginapi.sandbox.network.relay import Relay
 from pluginapi.sandbox.network.resolver import Resolution, Resolver
 from pluginapi.sandbox.network.rules import NetworkRules, special_kind
-from pluginapi.sandbox.network.sockets import open_sockets
+from pluginapi.sandbox.network.sockets import Traffic, open_sockets
 
 if TYPE_CHECKING:
     from pluginapi.sandbox.config import NetworkConfig
@@ -65,6 +65,8 @@ class Door:
         self._lock = threading.Lock()
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._closed = False
+        self._seen: dict[int, Traffic] = {}
+        self._closed_traffic: list[Traffic] = []
 
     @property
     def descriptor(self) -> int:
@@ -86,6 +88,20 @@ class Door:
         """Return how its connects went."""
         return self._broker.counts(self)
 
+    def look(self, still: dict[int, Traffic]) -> int:
+        """Take note of what went over the connections that are open; return how many there are."""
+        with self._lock:
+            for inode in self._seen.keys() - still.keys():
+                self._closed_traffic.append(self._seen[inode])
+            self._seen = still
+            self._closed_traffic = [_sum(self._closed_traffic)]
+        return len(still)
+
+    def traffic(self) -> Traffic:
+        """Return what went over all connections, as far as it was seen."""
+        with self._lock:
+            return _sum([*self._closed_traffic, *self._seen.values()])
+
     def close(self) -> None:
         """Serve it no more; idempotent. Connections that it has stay."""
         with self._lock:
@@ -102,6 +118,10 @@ class Door:
         self._closed = True
         for each in (self._ours, self._theirs, self.name_server):
             each.close()
+
+
+def _sum(traffic: list[Traffic]) -> Traffic:
+    return Traffic(sum(each.sent for each in traffic), sum(each.received for each in traffic))
 
 
 class _Asked(NamedTuple):
@@ -184,7 +204,9 @@ class NetworkBroker:
         """Return how the connects of a door went."""
         connected, failed, refused = self._core.counts(door.number) or (0, 0, 0)
         still = self._open_connections(door)
-        return NetworkCounts(connected, failed, refused, still, door.refusals.reasons())
+        sent, received = door.traffic()
+        reasons = door.refusals.reasons()
+        return NetworkCounts(connected, failed, refused, still, sent, received, reasons)
 
     def close(self) -> None:
         """Serve nobody any more; idempotent."""
@@ -373,13 +395,11 @@ class NetworkBroker:
         """Count the connections of a door, and forget those that are closed."""
         most = door.config.max_connections
         known = self._core.sockets(door.number, most)
-        if not known:
-            return 0
-        still = open_sockets()
+        still = open_sockets() if known else {}
         for inode in known:
             if inode not in still:
                 self._core.closed(door.number, inode)
-        return len(still.intersection(known))
+        return door.look({inode: still[inode] for inode in known if inode in still})
 
     def _resolve(
         self,

@@ -74,6 +74,9 @@ class NetworkCounts:
         failed: How many did not, since the destination did not take them.
         refused: How many were refused.
         open: Connections that are open now.
+        sent_bytes: What it sent over connections and was acknowledged. Of those that are closed,
+            what was seen of them when they were last counted: at least that much.
+        received_bytes: What it received; the same.
         reasons: The refused ones by code.
     """
 
@@ -81,6 +84,8 @@ class NetworkCounts:
     failed: int
     refused: int
     open: int
+    sent_bytes: int
+    received_bytes: int
     reasons: dict[str, int]
 
 
