@@ -14,7 +14,14 @@ from vm.kernels import Kernel
 INIT = Path(__file__).with_name("init.sh")
 # What the machine cannot start without; what they depend on is found.
 # vsock: what the attacks of tests/escape look for, which the kernel would load on demand elsewhere.
-MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "vsock")
+MODULES = (
+    *("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "vsock"),
+    # What a machine with a network loads by itself: sock_diag, links and the firewall. The first is
+    # what another one needs without saying so in modules.dep.
+    "crc32c_generic",
+    *("tcp_diag", "veth", "nf_tables", "nft_ct", "nft_reject_inet", "nft_chain_nat", "nft_masq"),
+    "nft_connlimit",
+)
 
 
 @dataclass(frozen=True)

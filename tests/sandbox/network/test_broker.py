@@ -51,6 +51,7 @@ pytestmark = [
 tiers = pytest.mark.parametrize("user", [0, NOBODY], ids=["root", "rootless"])
 
 
+@pytest.mark.vm
 @tiers
 def test_a_plugin_reaches_what_is_named_and_nothing_else(user: int) -> None:
     places = [
@@ -476,6 +477,7 @@ sys.stdin.read()
     ]
 
 
+@pytest.mark.vm
 def test_bytes_are_counted() -> None:
     source = """
 import socket
@@ -588,6 +590,7 @@ print(*results, sep="|")
 """
 
 
+@pytest.mark.vm
 @tiers
 def test_a_published_port_is_given_to_who_listens_on_it(user: int) -> None:
     def look(world: World) -> Any:

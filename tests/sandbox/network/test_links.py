@@ -153,6 +153,7 @@ def far_host() -> Any:
         os.close(ready)
 
 
+@pytest.mark.vm
 def test_datagrams_reach_what_is_named_and_nothing_else() -> None:
     places = [
         (API, PORT, True),
@@ -260,6 +261,7 @@ print(made.recv(100).decode())
     assert heard == "of the host"
 
 
+@pytest.mark.vm
 def test_nothing_is_left_of_links_and_no_other_table_is_touched() -> None:
     def look(world: World) -> Any:
         route()

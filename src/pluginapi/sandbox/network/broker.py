@@ -385,9 +385,14 @@ class NetworkBroker:
     def _is_full(self, asked: _Asked) -> bool:
         """Refuse a connect of who has as many connections as it may."""
         most = asked.door.config.max_connections
-        if self._open_connections(asked.door) < most:
+        if len(self._core.sockets(asked.door.number, most)) < most:
             return False
-        reason = f"it has {most} connections open, as many as it may (max_connections)"
+        try:
+            if self._open_connections(asked.door) < most:
+                return False
+            reason = f"it has {most} connections open, as many as it may (max_connections)"
+        except SandboxError as err:
+            reason = f"it has made {most}, as many as it may (max_connections), and {err.message}"
         self._refuse(asked, "network.too_many", reason, number=errno.EMFILE)
         return True
 
@@ -423,8 +428,11 @@ class NetworkBroker:
                     failed(err)
                 else:
                     resolved(found)
-            except Exception:  # noqa: BLE001 - as above: nobody waits for the result
+            except Exception as err:  # noqa: BLE001 - as above: nobody waits for the result
                 _log.exception("resolving a name for plugin %s failed", door.plugin)
+                # But the plugin waits for its answer; where it has one already, this is none.
+                what = SandboxError(f"a fault of the broker: {err}", code="network.resolve")
+                failed(what)
             finally:
                 with self._lock:
                     door.resolving -= 1
