@@ -27,7 +27,17 @@ from pluginapi.errors import SandboxConfigError, SandboxUnavailable
 from pluginapi.sandbox.config import NetworkConfig, NetworkMode, SandboxConfig
 from pluginapi.sandbox.launcher import Launcher
 from pluginapi.sandbox.network.netlink import message
-from sandbox.network.world import API, API6, NOBODY, OTHER, PYTHON, World, in_world, wait_until
+from sandbox.network.world import (
+    API,
+    API6,
+    NOBODY,
+    OTHER,
+    PYTHON,
+    World,
+    fork,
+    in_world,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.skipif(
@@ -118,7 +128,7 @@ def far_host() -> Any:
     ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     assert ip is not None, "the tests need iproute2"
     ready, told = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         os.close(ready)
         import ctypes
@@ -292,7 +302,7 @@ def test_a_host_that_is_killed_leaves_no_rules() -> None:
         route()
         config = linked(world, f"{API}:{PORT}/udp")
         read, write = os.pipe()
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             launcher = Launcher()
             launcher.start(config, [PYTHON, "-I", "-c", "input()"], fds=(0, 1, 2))

@@ -22,7 +22,7 @@ from pluginapi import PluginRegistry
 from pluginapi.plugin_file import PluginFile
 from pluginapi.process import PluginProcess, PluginProcessManager, ProcessSettings
 from process.conftest import settings  # noqa: F401 - a fixture
-from sandbox.network.world import API, World, in_world
+from sandbox.network.world import API, World, fork, in_world
 from support import Forge
 
 pytestmark = pytest.mark.skipif(
@@ -188,3 +188,23 @@ def test_a_native_plugin_connects_to_what_is_named(
     assert found[1:] == ["EACCES"] * 3
     assert len(refusals) == 3
     assert "plugin test.networked may not connect to tenant.evil.org:80" in refusals[0]
+
+
+def test_a_fork_of_the_host_takes_nothing_from_its_plugins(
+    settings: ProcessSettings,  # noqa: F811
+) -> None:
+    async def body(spy: Hosted) -> Any:
+        found = [await spy("get('http://api.example.com/')")]
+        pid = fork()
+        if pid == 0:
+            # It has let go of them; what it does as it ends is of no concern to them.
+            process = spy.process.network()
+            spy.manager.close()
+            os._exit(0 if process is None or process.open >= 0 else 1)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        found.append(str(os.waitstatus_to_exitcode(status)))
+        found.append(await spy("get('http://api.example.com/')"))
+        return found
+
+    answer = f"{API} api.example.com"
+    assert hosted(body, settings, "api.example.com:80") == [answer, "0", answer]

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,13 @@ ZONE: Zone = {
 }
 
 
+def fork() -> int:
+    """Fork, without a word of the threads that the child does not have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def in_world(
     function: Callable[[World], Any],
     *,
@@ -180,7 +188,7 @@ def in_world(
     With ``privileged_ports``, that user may listen on those below 1024 of that machine.
     """
     read, write = os.pipe()
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         status = 1
         try:
