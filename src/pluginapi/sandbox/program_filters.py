@@ -6,6 +6,8 @@ import errno as error
 from functools import cache
 from typing import Final, Literal, TypeAlias
 
+import msgspec
+
 from pluginapi.sandbox.seccomp import (
     ALLOW,
     KILL_PROCESS,
@@ -85,6 +87,9 @@ _STREAM: Final = 1
 _DGRAM: Final = 2
 _PROTOCOLS: Final = (0, 6, 17)  # the default, TCP, UDP; not MPTCP
 _MSG_FASTOPEN: Final = 0x2000_0000
+# <linux/sockios.h>: all requests of ioctl for sockets, netdevice(7) among them.
+_REQUEST_MASK: Final = 0xFF00
+_NETWORK_REQUESTS: Final = 0x8900
 
 
 def brokered(wanted: SeccompFilter, asked: Action, *, serves: bool = False) -> SeccompFilter:
@@ -105,7 +110,7 @@ def brokered(wanted: SeccompFilter, asked: Action, *, serves: bool = False) -> S
         Condition.is_in(0, _INET, width=32),
         Condition.is_in(2, _PROTOCOLS, width=32),
     )
-    return wanted.replacing(
+    found = wanted.replacing(
         Rule(("connect", "bind", "listen"), asked),
         Rule(("accept", "accept4"), ALLOW if serves else errno(error.EPERM)),
         *(
@@ -139,6 +144,14 @@ def brokered(wanted: SeccompFilter, asked: Action, *, serves: bool = False) -> S
             for name, at in fast
         ),
     )
+    # Sockets that the broker gives it are of the host's network, whose interfaces, addresses and
+    # neighbours these tell. Of rules that hold the strictest counts.
+    tells = Rule(
+        ("ioctl",),
+        errno(error.EPERM),
+        (Condition.masked_eq(1, _REQUEST_MASK, _NETWORK_REQUESTS, width=32),),
+    )
+    return msgspec.structs.replace(found, rules=(*found.rules, tells))
 
 
 @cache
