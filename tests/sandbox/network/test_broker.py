@@ -453,6 +453,62 @@ def test_connections_are_bounded_and_closed_ones_do_not_count() -> None:
     assert in_world(look) == expected
 
 
+_AT_ONCE = """
+import errno, socket, threading
+found = []
+def connect():
+    made = socket.socket()
+    try:
+        made.connect(("api.example.com", 7071))
+        kept.append(made)
+        found.append("connected")
+    except OSError as err:
+        found.append(errno.errorcode[err.errno])
+kept = []
+threads = [threading.Thread(target=connect) for _ in range(40)]
+for thread in threads:
+    thread.start()
+print("begun", flush=True)
+for thread in threads:
+    thread.join()
+print(*sorted(set(found)), found.count("connected"), flush=True)
+"""
+
+
+def test_connects_that_end_at_once_are_no_more_than_there_may_be() -> None:
+    """Each began when there was room for it."""
+
+    def look(world: World) -> Any:
+        server = socket.create_server((API, 7071), backlog=1)
+        # Whoever comes now waits until these are taken.
+        filling = [socket.socket() for _ in range(4)]
+        for each in filling:
+            each.setblocking(False)
+            each.connect_ex((API, 7071))
+        config = world.config("api.example.com", max_connections=3)
+        read, write = os.pipe()
+        taken = []
+        with Launcher() as launcher:
+            program = launcher.start(config, [PYTHON, "-I", "-c", _AT_ONCE], fds=(0, write, 2))
+            os.close(write)
+            with os.fdopen(read) as said:
+                assert said.readline() == "begun\n"
+                time.sleep(0.5)
+
+                def accept() -> None:
+                    server.settimeout(20)
+                    with contextlib.suppress(OSError):
+                        while True:
+                            taken.append(server.accept()[0])
+
+                threading.Thread(target=accept, daemon=True).start()
+                answer = said.readline().split()
+            launcher.finish(program)
+        return answer
+
+    assert in_world(look) == ["EMFILE", "connected", "3"]
+
+
 def test_refusals_are_counted_and_say_what_would_allow_them() -> None:
     def look(world: World) -> Any:
         source = """

@@ -316,10 +316,16 @@ static call *new_call(pa_broker *self) {
     return &self->calls[place];
 }
 
-/* Put a socket of the host's in the place of theirs; `connected` ones are counted. */
+/* Put a socket of the host's in the place of theirs; `connected` ones are counted. EMFILE when it
+ * has as many as it may, which others that began to connect with it may have taken. */
 static int put(plugin *of, const call *it, int socket, int connected) {
     struct stat found;
-    int error = pa_socket_waits(socket, it->waits);
+    int error;
+    if (connected && of->open >= of->most) {
+        of->counts.refused++;
+        return EMFILE;
+    }
+    error = pa_socket_waits(socket, it->waits);
     if (error == 0 && fstat(socket, &found) != 0) {
         error = errno;
     }
@@ -380,7 +386,8 @@ static void try_next(pa_broker *self, plugin *of, call *it, int error) {
     while (it->tried < it->count) {
         const pa_endpoint *const to = &it->to[(it->turn + it->tried++) % it->count];
         int socket = -1;
-        error = it->own ? begin_own(it, to, &socket) : pa_socket_begin(self->usual, to, it->theirs, &socket);
+        error = it->own ? begin_own(it, to, &socket)
+                        : pa_socket_begin(self->usual, to, it->theirs, &socket);
         if (error == 0 || (error == EINPROGRESS && !it->waits)) {
             hand_over(self, of, it, socket, error);
             return;
@@ -632,8 +639,7 @@ int pa_broker_give(pa_broker *self, uint64_t token, int socket, int connected) {
     it = find_call(self, token);
     of = it == NULL ? NULL : find(self, it->plugin);
     if (of != NULL) {
-        error = connected && of->open >= of->most ? EMFILE : put(of, it, socket, connected);
-        of->counts.refused += error == EMFILE;
+        error = put(of, it, socket, connected);
         (void)pa_notify_finish(of->listener, it->id, error);
         forget_call(self, it);
     }
