@@ -136,7 +136,8 @@ static void *answers(void *unused) {
             }
             continue;
         }
-        if (event.kind == PA_BROKER_FULL) {
+        /* What was decided, and was forgotten, is asked when it has as many as it may, too. */
+        if (event.wanted.address[3] == 1) {
             uint64_t inodes[4];
             const uint32_t count = pa_broker_sockets(broker, event.plugin, inodes, 4);
             uint32_t i;

@@ -118,6 +118,28 @@ def test_a_second_hello_is_looked_at_too() -> None:
                         looks.feed(before + wire)
 
 
+def test_nothing_before_it_hides_a_second_hello() -> None:
+    second = record(made(server_name("evil.org")))
+    early = ClientHellos(NAME)
+    early.feed(record(made(server_name(NAME), (42, b""))))
+    assert early.feed(record(b"early", 23)) == record(b"early", 23)
+    with pytest.raises(HelloRefused, match=r"evil\.org"):
+        early.feed(second)
+    empty = ClientHellos(NAME)
+    empty.feed(hello())
+    with pytest.raises(HelloRefused, match="empty"):
+        empty.feed(record(b"") + second)
+
+
+def test_what_is_held_back_is_bounded() -> None:
+    for first in (b"", hello()):
+        looks = ClientHellos(NAME)
+        looks.feed(first)
+        looks.feed(record(b"\1\0\x7f\xff"))
+        with pytest.raises(HelloRefused, match="too large"):
+            looks.feed(record(b"x") * 20_000)
+
+
 def test_what_comes_when_it_is_encrypted_is_not_looked_at() -> None:
     for kind, payload in ((23, b"x"), (22, b"\x10\0\0\1x"), (22, b"\xfe" * 40)):
         looks = ClientHellos(NAME)

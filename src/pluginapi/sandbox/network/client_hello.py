@@ -16,9 +16,10 @@ __all__ = ["ClientHellos", "HelloRefused"]
 _HEADER: Final = 5
 _MOST_RECORD: Final = (1 << 14) + 2048
 _MOST_HELLO: Final = 1 << 15
-_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE = 20, 21, 22
+_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION = 20, 21, 22, 23
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
+_EARLY_DATA: Final = 42
 _ENCRYPTED_HELLO: Final = 0xFE0D  # draft-ietf-tls-esni
 _FIXED: Final = 34  # legacy_version, random
 
@@ -44,6 +45,7 @@ class ClientHellos:
         self._hello = b""
         self._seen = False
         self._done = False
+        self._early = False
 
     def feed(self, data: bytes) -> bytes:
         """Take what the client sent; return what may go on to the server.
@@ -76,16 +78,19 @@ class ClientHellos:
             self._look(kind, record[_HEADER:])
             if not self._hello:
                 passed, self._held = passed + self._held, b""
-        if not self._seen and len(self._buffer) + len(self._held) > _MOST_HELLO + _MOST_RECORD:
-            raise HelloRefused("its ClientHello is too large")
         if self._is_done():
             passed, self._buffer = passed + self._buffer, b""
+        elif len(self._held) > _MOST_HELLO + _MOST_RECORD:
+            raise HelloRefused("its ClientHello is too large")
         return passed
 
     def _is_done(self) -> bool:
         return self._done
 
     def _look(self, kind: int, payload: bytes) -> None:
+        if kind == _HANDSHAKE and not payload:
+            # RFC 8446, section 5.1: there are none.
+            raise HelloRefused("a record of TLS is empty")
         if self._hello:
             if kind != _HANDSHAKE:
                 raise HelloRefused("its ClientHello is interrupted")
@@ -100,14 +105,15 @@ class ClientHellos:
                 self._collect(payload)
             else:
                 self._done = True
-        elif kind not in (_CHANGE_CIPHER_SPEC, _ALERT):
+        elif kind in (_CHANGE_CIPHER_SPEC, _ALERT) or (kind == _APPLICATION and self._early):
+            # A server that asks for another hello passes over early data, section 4.2.10.
+            return
+        else:
             self._done = True
 
     def _collect(self, payload: bytes) -> None:
         self._hello += payload
         if len(self._hello) < 4:  # noqa: PLR2004 - type and length
-            if not self._hello:
-                raise HelloRefused("a record of TLS is empty")
             return
         size = int.from_bytes(self._hello[1:4], "big")
         if self._hello[0] != _CLIENT_HELLO or size > _MOST_HELLO:
@@ -125,9 +131,11 @@ class ClientHellos:
 
     def _check(self, body: bytes) -> None:
         names: list[bytes] = []
+        self._early = False
         for kind, data in _extensions(body):
             if kind == _ENCRYPTED_HELLO and not self._allow_encrypted:
                 raise HelloRefused("it sends an encrypted ClientHello, whose name cannot be seen")
+            self._early = self._early or kind == _EARLY_DATA
             if kind == _SERVER_NAME:
                 (listed, rest) = _vector(data, 2)
                 kind_of_name, name = listed[0], _vector(listed[1:], 2)
