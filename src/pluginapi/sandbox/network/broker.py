@@ -66,7 +66,7 @@ class Door:
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._closed = False
         self._seen: dict[int, Traffic] = {}
-        self._closed_traffic: list[Traffic] = []
+        self._gone = Traffic(0, 0)
 
     @property
     def descriptor(self) -> int:
@@ -91,16 +91,15 @@ class Door:
     def look(self, still: dict[int, Traffic]) -> int:
         """Take note of what went over the connections that are open; return how many there are."""
         with self._lock:
-            for inode in self._seen.keys() - still.keys():
-                self._closed_traffic.append(self._seen[inode])
+            closed = self._seen.keys() - still.keys()
+            self._gone = _sum([self._gone, *(self._seen[inode] for inode in closed)])
             self._seen = still
-            self._closed_traffic = [_sum(self._closed_traffic)]
         return len(still)
 
     def traffic(self) -> Traffic:
         """Return what went over all connections, as far as it was seen."""
         with self._lock:
-            return _sum([*self._closed_traffic, *self._seen.values()])
+            return _sum([self._gone, *self._seen.values()])
 
     def close(self) -> None:
         """Serve it no more; idempotent. Connections that it has stay."""

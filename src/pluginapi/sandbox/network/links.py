@@ -249,8 +249,8 @@ def _inside(network: int) -> tuple[Netlink, int]:
         libc = ctypes.CDLL(None, use_errno=True)
         try:
             if libc.setns(network, _CLONE_NEWNET) == 0:
-                made = Netlink(_NETLINK_ROUTE)
-                found.append((made, socket.if_nametoindex(_PLUGIN_SIDE)))
+                index = socket.if_nametoindex(_PLUGIN_SIDE)
+                found.append((Netlink(_NETLINK_ROUTE), index))
             else:
                 failed.append(OSError(ctypes.get_errno(), "setns"))
         except OSError as err:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -46,9 +47,9 @@ def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
 
 
-def message(kind: int, flags: int, body: bytes, number: int = 0) -> bytes:
+def message(kind: int, flags: int, body: bytes) -> bytes:
     """Return a request; ``flags`` are those of netlink(7) besides NLM_F_REQUEST."""
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, number, 0) + body
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body
 
 
 class Netlink:
@@ -56,15 +57,10 @@ class Netlink:
 
     Args:
         protocol: NETLINK_*.
-        made: A socket that was made in another network namespace, which is taken.
     """
 
-    def __init__(self, protocol: int, made: socket.socket | None = None) -> None:
-        self._socket = (
-            socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-            if made is None
-            else made
-        )
+    def __init__(self, protocol: int) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         self._socket.settimeout(_SECONDS)
         with contextlib.suppress(OSError):
             # Where the kernel is too old for texts in its answers, there are none.
@@ -102,17 +98,18 @@ class Netlink:
             self._socket.sendto(b"".join(messages), (0, 0))
         except OSError as err:
             return err.errno or 0, ""
-        failed: tuple[int, str] | None = None
         while awaited:
-            data = self._socket.recv(_BUFFER)
+            try:
+                data = self._socket.recv(_BUFFER)
+            except OSError as err:
+                return err.errno or errno.ETIMEDOUT, ""
             for number, told in _answers(data):
                 awaited -= 1
-                if number and failed is None:
-                    failed = number, told
+                if number:
                     # A batch that fails has no other answers than its errors.
                     self._drain()
-                    return failed
-        return failed
+                    return number, told
+        return None
 
     def _drain(self) -> None:
         self._socket.setblocking(False)

@@ -124,6 +124,10 @@ class Relay:
         except OSError as err:
             failed(err.errno or 0)
             return
+        except Exception:  # noqa: BLE001 - the plugin waits for its answer, and nobody for the task
+            _log.exception("connecting for a relay failed")
+            failed(0)
+            return
         with self._kept(outer):
             try:
                 theirs, inner = _pair()
@@ -211,14 +215,16 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     Raises:
         OSError: Somebody else connected in between, or there is no descriptor left.
     """
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:
-        one = socket.create_connection(listener.getsockname())
+    with contextlib.ExitStack() as undo:
+        listener = undo.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
+        one = undo.enter_context(socket.create_connection(listener.getsockname()))
         other, peer = listener.accept()
-    if peer != one.getsockname():
-        one.close()
-        other.close()
-        raise OSError(errno.ECONNABORTED, "another process connected")
-    for each in (one, other):
-        each.setblocking(False)
-        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        undo.enter_context(other)
+        if peer != one.getsockname():
+            raise OSError(errno.ECONNABORTED, "another process connected")
+        for each in (one, other):
+            each.setblocking(False)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        undo.pop_all()
+        listener.close()
     return one, other

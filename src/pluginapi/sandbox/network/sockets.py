@@ -8,13 +8,14 @@ import struct
 from typing import Final, NamedTuple
 
 from pluginapi.errors import SandboxError
+from pluginapi.sandbox.network.netlink import message
 
 __all__ = ["Traffic", "open_sockets"]
 
 # <linux/netlink.h>, <linux/sock_diag.h>, <linux/inet_diag.h>
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
-_NLM_F_REQUEST_DUMP: Final = 0x301
+_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
 _NLMSG_DONE: Final = 3
 _HEADER: Final = struct.Struct("=IHHII")
@@ -57,11 +58,8 @@ def open_sockets() -> dict[int, Traffic]:
             request = struct.pack(
                 "=BBBBI48s", family, _TCP, 1 << (_INFO - 1), 0, _STATES, bytes(48)
             )
-            head = _HEADER.pack(
-                _HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0
-            )
             try:
-                diag.send(head + request)
+                diag.send(message(_SOCK_DIAG_BY_FAMILY, _DUMP, request))
                 while _take(diag.recv(_ROOM), found):
                     pass
             except OSError as err:
@@ -86,19 +84,16 @@ def _take(data: bytes, found: dict[int, Traffic]) -> bool:
             raise OSError(-number, os.strerror(-number))
         if size >= _HEADER.size + _MESSAGE:
             (inode,) = struct.unpack_from("=I", data, at + _HEADER.size + _INODE_AT)
-            message = data[at + _HEADER.size : at + size]
-            found[inode] = _traffic(message, _MESSAGE)
+            found[inode] = _traffic(data[at + _HEADER.size : at + size], _MESSAGE)
         at += max(size + 3 & ~3, _HEADER.size)
     return True
 
 
-def _traffic(message: bytes, at: int) -> Traffic:
-    while at + _ATTRIBUTE.size <= len(message):
-        size, kind = _ATTRIBUTE.unpack_from(message, at)
+def _traffic(told: bytes, at: int) -> Traffic:
+    while at + _ATTRIBUTE.size <= len(told):
+        size, kind = _ATTRIBUTE.unpack_from(told, at)
         if kind == _INFO and size >= _ATTRIBUTE.size + _TRAFFIC_AT + _TRAFFIC.size:
-            acknowledged, received = _TRAFFIC.unpack_from(
-                message, at + _ATTRIBUTE.size + _TRAFFIC_AT
-            )
+            acknowledged, received = _TRAFFIC.unpack_from(told, at + _ATTRIBUTE.size + _TRAFFIC_AT)
             # The first is the end of the handshake.
             return Traffic(max(acknowledged - 1, 0), received)
         at += max(size + 3 & ~3, _ATTRIBUTE.size)
