@@ -32,6 +32,14 @@ def refusal_question(address: str, port: int) -> bytes:
     return _HEADER.pack(0, _RECURSION_DESIRED, 1, 0, 0, 0) + name + _TAIL.pack(_TXT, _INTERNET)
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def _text_of(answer: bytes, question: bytes) -> str | None:
     """Return the text of an answer to one question, or None when it has none."""
     at = len(question)
@@ -50,13 +58,17 @@ def _text_of(answer: bytes, question: bytes) -> str | None:
 def _why_refused(address: Any) -> str | None:
     """Ask the broker; None where there is no broker, or it has nothing to say of it."""
     try:
-        question = refusal_question(address[0], address[1])
+        host = address[0]
+        if not _is_address(host):
+            # As connect did itself; a name has the same address each time.
+            host = socket.gethostbyname(host)
+        question = refusal_question(host, address[1])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.settimeout(_SECONDS)
             asking.connect(_SERVER)
             asking.send(question)
             return _text_of(asking.recv(_MOST_BYTES), question)
-    except (OSError, ValueError, TypeError, IndexError, struct.error):
+    except (OSError, ValueError, TypeError, IndexError, AttributeError, struct.error):
         # The refusal stands, and whoever connects gets it; only the reason is not to be had.
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ from pluginapi import NetworkTarget
 from pluginapi.errors import SandboxConfigError, SandboxUnavailable
 from pluginapi.sandbox.config import NetworkConfig, NetworkMode, SandboxConfig
 from pluginapi.sandbox.launcher import Launcher
+from pluginapi.sandbox.network.links import Links
 from pluginapi.sandbox.network.netlink import message
 from sandbox.network.world import (
     API,
@@ -131,8 +133,6 @@ def far_host() -> Any:
     pid = fork()
     if pid == 0:
         os.close(ready)
-        import ctypes
-
         ctypes.CDLL(None).unshare(0x4000_0000)
         os.write(told, b"r")
         for _ in range(400):
@@ -273,6 +273,49 @@ print(made.recv(100).decode())
     others, heard = in_world(look)
     assert "hello" not in " ".join(others)
     assert heard == "of the host"
+
+
+def test_what_comes_from_another_address_is_dropped() -> None:
+    """Plugins cannot send such, without rights: somebody in a network with a link does here."""
+    other = "100.127.255.255"
+
+    def send_both(ready: int, go: int) -> None:
+        ctypes.CDLL(None).unshare(0x4000_0000)
+        os.write(ready, b"r")
+        os.read(go, 1)
+        command = ["/bin/sh", "-c", f"PATH=$PATH:/usr/sbin:/sbin ip addr add {other} dev link0"]
+        subprocess.run(command, check=True)
+        for source in ("", other):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+                made.bind((source, 0))
+                made.sendto(source.encode() or b"own", (API, PORT))
+
+    def look(_: World) -> Any:
+        route()
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind((API, PORT))
+        server.settimeout(1)
+        ready, go = os.pipe(), os.pipe()
+        pid = fork()
+        if pid == 0:
+            send_both(ready[1], go[0])
+            os._exit(0)
+        os.read(ready[0], 1)
+        links = Links()
+        allow = (NetworkTarget.ip(API, PORT, "udp"),)
+        links.make(
+            os.pidfd_open(pid), NetworkConfig(mode=NetworkMode.RESTRICTED, allow=allow, link=True)
+        )
+        os.write(go[1], b"g")
+        status = os.waitpid(pid, 0)[1]
+        arrived = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                arrived.append(server.recv(100).decode())
+        links.close()
+        return status, arrived
+
+    assert in_world(look) == [0, ["own"]]
 
 
 @pytest.mark.vm
