@@ -178,6 +178,16 @@ setup(
                         "confine/plan.c",
                         "confine/privileges.c",
                     ),
+                    native(
+                        "_procfs",
+                        "procfs/connections.c",
+                        "procfs/group.c",
+                        "procfs/process.c",
+                        "procfs/sampler.c",
+                        "procfs/sockets.c",
+                        "procfs/tasks.c",
+                        "procfs/text.c",
+                    ),
                 ]
                 if sys.platform == "linux"
                 else []

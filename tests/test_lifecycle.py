@@ -19,6 +19,7 @@ from pluginapi import (
 )
 from pluginapi.lifecycle import finish
 from pluginapi.manifest import PluginManifest
+from pluginapi.monitor import PluginUsage
 from support import Forge
 
 
@@ -48,8 +49,10 @@ class OtherRuntime:
     def close(self) -> None:
         self._call("close")
 
-    def heap_bytes(self) -> int | None:
-        return None
+    heap_limit = None
+
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        return PluginUsage()
 
 
 class OtherLoader(PluginLoader):

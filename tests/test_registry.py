@@ -645,6 +645,7 @@ def burn(self, value):
     assert seen.source == "hook:shout"
     metrics = registry.get_plugin_metrics("burner")
     assert metrics.calls == 2
+    assert metrics.cpu_time_ms is not None
     assert metrics.cpu_time_ms >= 30
     assert metrics.violation_count == 1
     await shout(registry, "0.03")

@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     )
     from pluginapi.loader import Inspection, PluginLoader
     from pluginapi.manifest import PluginDependency, PluginKind, PluginManifest
-    from pluginapi.monitor import PluginMetrics, ResourceMonitor
+    from pluginapi.monitor import HookMetrics, PluginMetrics, ResourceMonitor
     from pluginapi.plugin import Plugin, make_plugin
     from pluginapi.plugin_file import PluginFile
     from pluginapi.process import PluginProcess, PluginProcessManager, ProcessSettings
@@ -139,6 +139,7 @@ __all__ = [
     "HandlerStats",
     "Hook",
     "HookError",
+    "HookMetrics",
     "HookMode",
     "HookOrderError",
     "HookOutcome",
@@ -322,7 +323,7 @@ __getattr__, __dir__ = lazily(
         ),
         "pluginapi.loader": ("Inspection", "PluginLoader"),
         "pluginapi.manifest": ("PluginDependency", "PluginKind", "PluginManifest"),
-        "pluginapi.monitor": ("PluginMetrics", "ResourceMonitor"),
+        "pluginapi.monitor": ("HookMetrics", "PluginMetrics", "ResourceMonitor"),
         "pluginapi.plugin": ("Plugin", "make_plugin"),
         "pluginapi.plugin_file": ("PluginFile",),
         "pluginapi.process": ("PluginProcess", "PluginProcessManager", "ProcessSettings"),

@@ -100,6 +100,12 @@ class PluginLoader:
                 self._processes = PluginProcessManager(self._process_settings or ProcessSettings())
             return self._processes
 
+    @property
+    def running_processes(self) -> PluginProcessManager | None:
+        """As `processes`, or None while nothing has asked for them."""
+        with self._lock:
+            return self._processes
+
     def close(self) -> None:
         """End the plugin processes, if there are any; the next plugin begins anew. Blocks."""
         with self._lock:

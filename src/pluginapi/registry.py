@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,12 +30,15 @@ from pluginapi.limits import (
     ViolationType,
 )
 from pluginapi.loader import PluginLoader
-from pluginapi.monitor import PluginMetrics, ResourceMonitor
+from pluginapi.monitor import HookMetrics, PluginMetrics, ResourceMonitor
+from pluginapi.monitor.rates import Rates
 from pluginapi.plugin_file import SUFFIXES
 
 if TYPE_CHECKING:
+    from pluginapi.hooks import HandlerStats
     from pluginapi.isolation import Isolation
     from pluginapi.manifest import PluginManifest
+    from pluginapi.process import PluginProcess
     from pluginapi.scan import Finding
     from pluginapi.security import TrustLevel, Verdict
 
@@ -84,6 +87,7 @@ class _Loaded:
     unloading: bool = False
     unmount: UnmountBehavior | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    rates: Rates = field(default_factory=Rates)
 
 
 @dataclass(slots=True)
@@ -147,6 +151,7 @@ class PluginRegistry:
         self._lock = threading.RLock()
         self._state = _State()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: tuple[PluginProcess, ...] = ()
         self._background: set[asyncio.Task[None]] = set()
         # The smallest limit is 1 ms: shorter calls cost nothing.
         self.hooks.watch_cpu_time(self._on_cpu_time, at_least_ns=1_000_000)
@@ -646,31 +651,76 @@ class PluginRegistry:
         """Measure a loaded plugin; what cannot be attributed to it is None, never 0."""
         with self._lock:
             loaded = self._require_loaded(name)
-            return self._metrics(name, loaded)
+            return self._metrics(name, loaded, self.hooks.stats(name), now=True)
 
-    def _metrics(self, name: str, loaded: _Loaded) -> PluginMetrics:
-        stats = self.hooks.stats(name)
+    def _metrics(
+        self, name: str, loaded: _Loaded, stats: Sequence[HandlerStats], *, now: bool
+    ) -> PluginMetrics:
         (services,) = loaded.running.context.service_stats()
+        usage = loaded.running.live.usage(now=now)
+        hooks = _by_hook(stats)
+        calls = sum(each.calls for each in hooks)
+        cpu_ms = usage.cpu_time_ms
+        if cpu_ms is None:
+            # In this process: what its operations took of the host's threads.
+            cpu_ms = sum(each.cpu_time_ms for each in hooks)
+        cpu_rate = loaded.rates.per_second("cpu", cpu_ms)
         return PluginMetrics(
             name=name,
-            heap_bytes=loaded.running.live.heap_bytes(),
-            cpu_time_ms=sum(item.cpu_ns for item in stats) / 1e6,
-            thread_count=None,
-            fd_count=None,
-            connection_count=None,
+            heap_bytes=usage.heap_bytes,
+            cpu_time_ms=cpu_ms,
+            thread_count=usage.thread_count,
+            fd_count=usage.fd_count,
+            connection_count=usage.connection_count,
             violation_count=loaded.tracker.count(),
-            calls=sum(item.calls for item in stats),
-            errors=sum(item.errors for item in stats),
+            calls=calls,
+            errors=sum(each.errors for each in hooks),
             service_calls=sum(services.calls.values()),
             service_errors=sum(services.errors.values()),
             service_refusals=services.refused,
+            heap_peak_bytes=usage.heap_peak_bytes,
+            resident_bytes=usage.resident_bytes,
+            cpu_percent=None if cpu_rate is None else cpu_rate / 10,
+            calls_per_second=loaded.rates.per_second("calls", calls),
+            pid=usage.pid,
+            uptime_seconds=usage.uptime_seconds,
+            restarts=usage.restarts,
+            hooks=hooks,
         )
 
-    def monitored(self) -> list[tuple[str, PluginMetrics, ResourceLimits]]:
-        """Measure all loaded plugins, for a monitor."""
+    # What a monitor needs
+
+    def measured_processes(self) -> int:
+        """Count the processes that `measure` looks at."""
+        processes = self.loader.running_processes
+        return 0 if processes is None else len(processes.sampler)
+
+    def measure(self) -> None:
+        """Measure the processes of all plugins, once; blocks, any thread may."""
+        processes = self.loader.running_processes
+        self._over = () if processes is None else processes.measure()
+
+    def exceeded(self) -> list[tuple[str, Violation]]:
+        """Return what the latest `measure` found above a limit, and heaps in this process."""
+        found: list[tuple[str, Violation]] = []
+        over = {process.name for process in self._over}
+        with self._lock:
+            loaded = tuple(self._state.loaded.items())
+        for name, each in loaded:
+            # In this process there is the heap of native plugins alone, which is known anyway.
+            if name in over or each.running.live.heap_limit is not None:
+                used = PluginMetrics.of_usage(name, each.running.live.usage(now=False))
+                found += ((name, violation) for violation in used.violations_of(each.limits))
+        return found
+
+    def monitored(self) -> list[PluginMetrics]:
+        """Return the metrics of all loaded plugins, of processes as they were measured last."""
+        stats: dict[str | None, list[HandlerStats]] = {}
+        for each in self.hooks.stats():
+            stats.setdefault(each.owner, []).append(each)
         with self._lock:
             return [
-                (name, self._metrics(name, loaded), loaded.limits)
+                self._metrics(name, loaded, stats.get(name, ()), now=False)
                 for name, loaded in self._state.loaded.items()
             ]
 
@@ -679,6 +729,23 @@ class PluginRegistry:
         monitor = ResourceMonitor(self, interval=interval)
         monitor.start()
         return monitor
+
+
+def _by_hook(stats: Sequence[HandlerStats]) -> tuple[HookMetrics, ...]:
+    """Add up what the handlers of one plugin did, by hook."""
+    hooks: dict[str, list[HandlerStats]] = {}
+    for each in stats:
+        hooks.setdefault(each.hook, []).append(each)
+    return tuple(
+        HookMetrics(
+            hook=hook,
+            calls=sum(each.calls for each in handlers),
+            errors=sum(each.errors for each in handlers),
+            wall_time_ms=sum(each.wall_ns for each in handlers) / 1e6,
+            cpu_time_ms=sum(each.cpu_ns for each in handlers) / 1e6,
+        )
+        for hook, handlers in hooks.items()
+    )
 
 
 def _info_of_loaded(loaded: _Loaded) -> PluginInfo:

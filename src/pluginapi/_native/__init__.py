@@ -12,12 +12,14 @@ from typing import Final
 _COMPILED: Final = frozenset(
     {
         "_abi",
+        "_broker",
         "_channel",
         "_confine",
         "_context",
         "_cpu",
         "_ed25519",
         "_hooks",
+        "_procfs",
         "_pushed",
         "_reading",
         "_seccomp",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from pluginapi.errors import PluginError, PluginProcessError, UnsupportedPlatform
+from pluginapi.monitor.sampler import open_sampler
 from pluginapi.process.budget import RestartBudget
 from pluginapi.process.nursery import Ended, Nursery, native_command, python_command
 from pluginapi.process.process import PluginProcess, ProcessPlan, Worker
@@ -19,6 +20,8 @@ from pluginapi.process.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from pluginapi.ipc.protocol import Initialize
+    from pluginapi.limits import ResourceLimits
+    from pluginapi.monitor.sampler import ProcessSampler
     from pluginapi.sandbox.config import SandboxConfig
     from pluginapi.sandbox.confinement import Confinement, Confiner
     from pluginapi.sealed_copy import SealedCopy
@@ -74,6 +77,7 @@ class PluginProcessManager:
             )
         self.settings = settings
         self.sandbox = sandbox
+        self.sampler: ProcessSampler = open_sampler()
         self._supervisor = Supervisor()
         self._confiner: Confiner | None = None
         self._lock = threading.Lock()
@@ -100,6 +104,7 @@ class PluginProcessManager:
         on_request: Callable[[Any, Any], Any],
         logger: logging.Logger | None = None,
         sandbox: SandboxConfig | SameSandbox | None = SAME_SANDBOX,
+        limits: ResourceLimits | None = None,
     ) -> PluginProcess:
         """Return the process of a plugin, not started yet.
 
@@ -111,6 +116,7 @@ class PluginProcessManager:
             on_request: Serves what the plugin asks.
             logger: Takes what it logs and prints; without one ``pluginapi.plugin.<name>``.
             sandbox: What confines it, in place of the manager's `sandbox`; None confines nothing.
+            limits: What the plugin may use before `exceeding` names it; None bounds nothing.
 
         Raises:
             SandboxUnavailable: When this machine, or this user, cannot have that sandbox.
@@ -126,6 +132,7 @@ class PluginProcessManager:
             initialize=initialize,
             logger=logger or logging.getLogger(f"pluginapi.plugin.{name}"),
             on_request=on_request,
+            limits=limits,
         )
         with self._lock:
             self._check_open()
@@ -144,6 +151,7 @@ class PluginProcessManager:
                 supervisor=self._supervisor,
                 budget=budget,
                 hire=lambda: self._hire(kind, made, confined_by),
+                sampler=self.sampler,
                 on_gone=self._gone,
             )
         return made
@@ -156,6 +164,16 @@ class PluginProcessManager:
         """Return all processes, in the order of their creation."""
         with self._lock:
             return tuple(self._processes.values())
+
+    def measure(self, *, connections: bool = True) -> tuple[PluginProcess, ...]:
+        """Measure all processes, once, and return those that use more than they may.
+
+        Blocks for some microseconds for each of them; not with the GIL.
+        """
+        over = set(self.sampler.sample(connections=connections, peak=True))
+        if not over:
+            return ()
+        return tuple(process for process in self.processes() if process.sampled in over)
 
     def discard(self, process: PluginProcess) -> None:
         """End a process if it runs, and forget it; its budget of restarts is remembered."""
@@ -200,6 +218,7 @@ class PluginProcessManager:
         self._supervisor.close()
         for process in processes:
             process.ended(Ended(None, None))
+        self.sampler.close()
         if confiner is not None:
             confiner.close()
 
@@ -354,6 +373,7 @@ class PluginProcessManager:
         self._closed = True
         self._lock = threading.Lock()
         self._supervisor.abandon()
+        self.sampler.abandon()
         for process in self._processes.values():
             process.abandon()
         for spare in self._spares:

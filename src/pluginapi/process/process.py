@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -30,10 +29,12 @@ from pluginapi.ipc.protocol import (
     Shutdown,
     Success,
 )
+from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.process.child import Worker
 from pluginapi.process.endings import Doom, describe_end, oom_kills
 from pluginapi.process.handler import ProcessHandler, load_failure
 from pluginapi.process.health import HealthWatch, gives_sign_of_life
+from pluginapi.process.measuring import WorkerUsage
 from pluginapi.process.nursery import Ended, Nursery
 from pluginapi.process.output import OutputReader
 from pluginapi.process.settings import ProcessSettings
@@ -41,6 +42,8 @@ from pluginapi.process.status import EndReason, ProcessEnd, ProcessState, Proces
 from pluginapi.runtime.native_status import printable
 
 if TYPE_CHECKING:
+    from pluginapi.limits import ResourceLimits
+    from pluginapi.monitor.sampler import ProcessSampler, SampledProcess
     from pluginapi.process.budget import RestartBudget
     from pluginapi.process.supervisor import Supervisor
     from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal
@@ -64,6 +67,7 @@ class ProcessPlan:
         initialize: What the worker is told.
         logger: Takes what it logs and prints.
         on_request: Serves its requests.
+        limits: What the plugin may use; None bounds nothing.
     """
 
     name: str
@@ -71,6 +75,7 @@ class ProcessPlan:
     initialize: Initialize
     logger: logging.Logger
     on_request: Callable[[Any, Any], Any]
+    limits: ResourceLimits | None = None
 
 
 class PluginProcess:
@@ -92,6 +97,7 @@ class PluginProcess:
         supervisor: Supervisor,
         budget: RestartBudget,
         hire: Callable[[], Worker],
+        sampler: ProcessSampler,
         on_gone: Callable[[PluginProcess], object],
     ) -> None:
         self.name = plan.name
@@ -102,6 +108,9 @@ class PluginProcess:
         self._supervisor = supervisor
         self._budget = budget
         self._hire = hire
+        self._sampler = sampler
+        self._usage: WorkerUsage | None = None
+        self._ended_cpu_ms = 0.0
         self._on_gone = on_gone
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -178,19 +187,30 @@ class PluginProcess:
         """Return what the worker says of itself, by name; a claim, not a measurement."""
         return self.channel.request(GetMetrics(), Metrics, timeout=timeout).values
 
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        """Return what the plugin uses; without ``now``, as the monitor found it the last time.
+
+        Processor time is that of all its processes so far. What it needs besides is a few
+        microseconds.
+        """
+        with self._lock:
+            measured, starts, ended = self._usage, self._starts, self._ended_cpu_ms
+        usage = PluginUsage() if measured is None else measured.now() if now else measured.latest()
+        return replace(
+            usage,
+            cpu_time_ms=None if not starts else ended + (usage.cpu_time_ms or 0.0),
+            restarts=max(0, starts - 1),
+        )
+
     def heap_bytes(self) -> int | None:
-        """Return the memory that belongs to the process alone, from /proc/PID/smaps_rollup."""
-        worker = self._worker
-        if worker is None:
-            return None
-        try:
-            lines = Path(f"/proc/{worker.pid}/smaps_rollup").read_text("ascii").splitlines()
-        except OSError:
-            return None
-        # The number was the worker's while it was read, if the worker has not ended by now.
-        if worker.wait(0):
-            return None
-        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+        """Return the memory that the plugin uses besides its worker, or None without a process."""
+        return self.usage().heap_bytes
+
+    @property
+    def sampled(self) -> SampledProcess | None:
+        """What the manager's sampler knows the process as, or None without a process."""
+        measured = self._usage
+        return None if measured is None else measured.process
 
     def report(self) -> SandboxReport:
         """Return what confines the process, as the kernel says; of one that nothing confines, too.
@@ -332,6 +352,9 @@ class PluginProcess:
                 return
             end = describe_end(worker, ended, self._doom, self._oom_kills)
             self._ends.append(end)
+            usage, self._usage = self._usage, None
+            if usage is not None:
+                self._ended_cpu_ms += usage.close()
             self._worker = None
             health, self._health = self._health, None
             output, self._output = self._output, None
@@ -359,6 +382,8 @@ class PluginProcess:
         self._abandoned = True
         if self._output is not None:
             self._output.abandon()
+        # Its descriptors are closed with it; another thread may have had the sampler's lock.
+        self._usage = None
         if self._worker is not None:
             self._worker.abandon(self.name)
         self._plan.copy.close()
@@ -393,6 +418,7 @@ class PluginProcess:
         if not wanted:
             raise self._start_failed(worker, self._not("wanted any more"))
         try:
+            self._begin_to_measure(worker)
             worker.hand_over(self._plan.copy)
             ready = channel.request(self._initialize(worker), Ready, timeout=timeout)
         except BaseException as err:
@@ -430,6 +456,20 @@ class PluginProcess:
             self.on_channel(channel)
         health.start()
         return ready
+
+    def _begin_to_measure(self, worker: Worker) -> None:
+        """Look what the worker uses by itself, before there is anything of the plugin in it."""
+        try:
+            usage = WorkerUsage(self._sampler, worker, self._plan.limits)
+        except ProcessLookupError:
+            # Whatever is asked of it next fails, and says how it ended.
+            return
+        with self._lock:
+            wanted = self._worker is worker
+            if wanted:
+                self._usage = usage
+        if not wanted:
+            usage.close()
 
     def _initialize(self, worker: Worker) -> Initialize:
         message = self._plan.initialize

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pluginapi.context import PluginContext
     from pluginapi.hooks import HookScope
     from pluginapi.manifest import PluginManifest
+    from pluginapi.monitor.metrics import PluginUsage
 
 __all__ = ["LivePlugin"]
 
@@ -25,6 +26,10 @@ class LivePlugin(Protocol):
     def manifest(self) -> PluginManifest:
         """The manifest that was read from the verified bytes."""
 
+    @property
+    def heap_limit(self) -> int | None:
+        """Bytes that it may hold of this process's heap, where that is counted, or None."""
+
     async def init(self, context: PluginContext) -> None:
         """Run the plugin's own initialisation; raises `InitializationError`."""
 
@@ -37,5 +42,8 @@ class LivePlugin(Protocol):
     def close(self) -> None:
         """Release everything that the plugin holds in this process."""
 
-    def heap_bytes(self) -> int | None:
-        """Return the heap memory attributed to the plugin, or None where that cannot be known."""
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        """Return what is attributed to the plugin, and None for what cannot be.
+
+        Without ``now``, of a process as the monitor found it the last time.
+        """

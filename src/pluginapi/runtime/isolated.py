@@ -26,6 +26,7 @@ from pluginapi.ipc.protocol import (
     Value,
 )
 from pluginapi.manifest import PluginKind, PluginManifest
+from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.process.handler import ProcessHandler
 from pluginapi.process.manager import SAME_SANDBOX, SameSandbox
 from pluginapi.process.source import plugin_source
@@ -129,6 +130,7 @@ class IsolatedPlugin:
             on_request=self._serve,
             logger=self._logger,
             sandbox=self._sandbox,
+            limits=self._limits,
         )
         loop = asyncio.get_running_loop()
         self._ready = await run_in_daemon_thread(
@@ -182,9 +184,9 @@ class IsolatedPlugin:
             name = f"plugin-{self.manifest.name}-shutdown"
             await run_in_daemon_thread(process.stop, name=name)
 
-    def heap_bytes(self) -> int | None:
-        """Return the memory that belongs to the plugin's process alone, or None without one."""
-        return None if self.process is None else self.process.heap_bytes()
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        """Return what the plugin's process uses besides its worker; None of it without one."""
+        return PluginUsage() if self.process is None else self.process.usage(now=now)
 
     def close(self) -> None:
         """End the process, if it is still there, and release what is held of it."""

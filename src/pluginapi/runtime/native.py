@@ -34,6 +34,7 @@ from pluginapi.errors import (
 )
 from pluginapi.limits import ResourceLimits
 from pluginapi.manifest import PluginManifest
+from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.plugin_file import PluginFile
 from pluginapi.runtime.native_status import native_failure, printable
 from pluginapi.runtime.threads import run_in_daemon_thread
@@ -323,6 +324,11 @@ class NativePlugin:
         the plugin takes from the C library directly cannot be told apart in one process.
         """
         return self._instance.heap_bytes
+
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        """Return what is attributed to the plugin: its heap alone."""
+        del now
+        return PluginUsage(heap_bytes=self.heap_bytes(), heap_peak_bytes=self.heap_peak_bytes)
 
     @property
     def heap_peak_bytes(self) -> int:

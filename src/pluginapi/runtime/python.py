@@ -26,6 +26,7 @@ from pluginapi.errors import (
 from pluginapi.manifest import PluginKind, PluginManifest
 from pluginapi.metadata.parsing import SOURCE_NAME_PREFIX
 from pluginapi.metadata.python_zip import EntryModule, read_archive
+from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.plugin import MANIFEST_ATTRIBUTE
 from pluginapi.runtime.python_modules import PluginModules
 from pluginapi.runtime.tasks import run_in_own_task
@@ -112,6 +113,11 @@ class PythonPlugin:
     def heap_bytes(self) -> int | None:
         """Return None: see `heap_limit`."""
         return None
+
+    def usage(self, *, now: bool = True) -> PluginUsage:
+        """Return nothing: what it uses cannot be told from what the host does."""
+        del now
+        return PluginUsage()
 
     def close(self) -> None:
         """Forget the instance and all modules of the plugin; a second call does nothing."""

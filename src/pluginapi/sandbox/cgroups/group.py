@@ -26,7 +26,7 @@ from pluginapi.sandbox.cgroups.hierarchy import (
     choose_parent,
     read_layout,
 )
-from pluginapi.sandbox.cgroups.usage import CgroupEvents, CgroupUsage
+from pluginapi.sandbox.cgroups.usage import CgroupEvents, CgroupUsage, GroupFiles
 
 __all__ = ["Cgroup", "CgroupManager"]
 
@@ -102,6 +102,10 @@ class Cgroup:
         """Return what it uses; what no controller counts is None."""
         older = v1.usage(self._v1)
         return older if self._unified is None else _filled(older, v2.usage(self._unified))
+
+    def open_usage(self) -> GroupFiles:
+        """Open the files that tell what it uses; the descriptors are the caller's to close."""
+        return GroupFiles.open(self._v1, self._unified)
 
     def events(self) -> CgroupEvents:
         """Return how often its bounds were met."""

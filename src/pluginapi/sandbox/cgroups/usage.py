@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
-__all__ = ["CgroupEvents", "CgroupUsage"]
+__all__ = ["CgroupEvents", "CgroupUsage", "GroupFiles"]
+
+_OLDER: Final = {
+    "memory": ("memory", "memory.usage_in_bytes"),
+    "stat": ("memory", "memory.stat"),
+    "cpu": ("cpuacct", "cpuacct.usage"),
+    "tasks": ("pids", "pids.current"),
+}
+_NEWER: Final = {
+    "memory": "memory.current",
+    "stat": "memory.stat",
+    "cpu": "cpu.stat",
+    "tasks": "pids.current",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +56,52 @@ class CgroupEvents:
     oom_kills: int | None = None
     pids_refused: int | None = None
     throttled_periods: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFiles:
+    """Descriptors of the files that tell what a group uses; -1 where there is no such file.
+
+    They go on meaning that group; once it is removed, reading fails with ENODEV.
+
+    Attributes:
+        memory: The memory that it is charged with, in bytes.
+        stat: What that memory is.
+        cpu: Processor time.
+        tasks: Processes and threads.
+        cpu_unit_ns: Nanoseconds of what ``cpu`` counts in.
+    """
+
+    memory: int = -1
+    stat: int = -1
+    cpu: int = -1
+    tasks: int = -1
+    cpu_unit_ns: int = 1
+
+    def close(self) -> None:
+        """Close them."""
+        for fd in (self.memory, self.stat, self.cpu, self.tasks):
+            if fd >= 0:
+                os.close(fd)
+
+    @classmethod
+    def open(cls, places: dict[str, Path], unified: Path | None) -> GroupFiles:
+        """Open them in the directories of a group, of version 1 first."""
+        opened: dict[str, int] = {}
+        unit = 1
+        for name, (controller, file) in _OLDER.items():
+            fd = -1
+            if controller in places:
+                fd = _open(places[controller] / file)
+            if fd < 0 and unified is not None:
+                fd = _open(unified / _NEWER[name])
+                unit = 1000 if name == "cpu" else unit
+            opened[name] = fd
+        return cls(**opened, cpu_unit_ns=unit)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,15 +26,26 @@ class Plugins:
         self.metrics = list(metrics)
         self.reported: list[tuple[str, Violation]] = []
         self.looks = 0
+        self.processes = 0
+        self.measured_in: list[threading.Thread] = []
         self.on_look: Callable[[], None] = lambda: None
         self.on_report: Callable[[str], Awaitable[None]] | None = None
         self.changed = asyncio.Event()
 
-    def monitored(self) -> list[tuple[str, PluginMetrics, ResourceLimits]]:
+    def measured_processes(self) -> int:
+        return self.processes
+
+    def measure(self) -> None:
         self.looks += 1
-        self.changed.set()
+        self.measured_in.append(threading.current_thread())
         self.on_look()
-        return [(item.name, item, LIMITS) for item in self.metrics]
+
+    def exceeded(self) -> list[tuple[str, Violation]]:
+        self.changed.set()
+        return [(item.name, each) for item in self.metrics for each in item.violations_of(LIMITS)]
+
+    def monitored(self) -> list[PluginMetrics]:
+        return self.metrics
 
     async def report_violation(self, name: str, violation: Violation) -> None:
         self.reported.append((name, violation))
@@ -90,7 +102,7 @@ def test_metrics_are_json_representable() -> None:
     assert metrics(heap_bytes=5, calls=2).to_dict() == {
         "name": "acme",
         "heap_bytes": 5,
-        "cpu_time_ms": 0.0,
+        "cpu_time_ms": None,
         "thread_count": None,
         "fd_count": None,
         "connection_count": None,
@@ -100,6 +112,14 @@ def test_metrics_are_json_representable() -> None:
         "service_calls": 0,
         "service_errors": 0,
         "service_refusals": 0,
+        "heap_peak_bytes": None,
+        "resident_bytes": None,
+        "cpu_percent": None,
+        "calls_per_second": None,
+        "pid": None,
+        "uptime_seconds": None,
+        "restarts": None,
+        "hooks": [],
     }
 
 
@@ -204,6 +224,17 @@ async def test_a_status_line_every_few_looks(caplog: pytest.LogCaptureFixture) -
     assert caplog.records == []
     await ResourceMonitor(Plugins(metrics()), status_every=1).tick()
     assert "heap not measured" in caplog.text
+
+
+async def test_many_processes_are_measured_beside_the_loop() -> None:
+    plugins = Plugins(metrics(heap_bytes=2 * MIB))
+    monitor = ResourceMonitor(plugins)
+    await monitor.tick()
+    plugins.processes = 2000
+    await monitor.tick()
+    here = threading.main_thread()
+    assert [thread is here for thread in plugins.measured_in] == [True, False]
+    assert len(plugins.reported) == 2
 
 
 # Stopping

@@ -1,88 +1,41 @@
-"""Watch what loaded plugins use and report what exceeds their limits."""
+"""Look at an interval what loaded plugins use, and report what exceeds their limits."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from pluginapi.errors import InvalidResourceLimits, InvalidState, NotFound
-from pluginapi.limits import ResourceLimits, Violation, ViolationType
+from pluginapi.limits import Violation
+from pluginapi.monitor.metrics import PluginMetrics
 
-__all__ = ["MonitoredPlugins", "PluginMetrics", "ResourceMonitor"]
+__all__ = ["MonitoredPlugins", "ResourceMonitor"]
 
 _MIN_INTERVAL: Final = 0.01
 _MAX_INTERVAL: Final = 86_400.0
+# From here on measuring would stall the event loop for half a millisecond and more.
+_MOST_ON_THE_LOOP: Final = 50
 
 _log = logging.getLogger("pluginapi.monitor")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginMetrics:
-    """Hold what one plugin uses at one moment.
-
-    None means that the resource cannot be told apart from the host's: a plugin that shares the
-    host's process has no threads or descriptors of its own. The host's numbers are never given
-    instead.
-
-    Attributes:
-        name: The plugin.
-        heap_bytes: Bytes that it holds through accounted allocators, or its process's memory.
-        cpu_time_ms: CPU time of all its operations so far, in milliseconds.
-        thread_count: Threads of its process.
-        fd_count: Open file descriptors of its process.
-        connection_count: Open network connections of its process.
-        violation_count: Violations that count against its threshold.
-        calls: Calls of its hook handlers so far.
-        errors: Calls among them that failed.
-        service_calls: Calls of services of the host that it made so far.
-        service_errors: Calls among them that failed.
-        service_refusals: Calls of service methods that do not exist for it.
-    """
-
-    name: str
-    heap_bytes: int | None = None
-    cpu_time_ms: float = 0.0
-    thread_count: int | None = None
-    fd_count: int | None = None
-    connection_count: int | None = None
-    violation_count: int = 0
-    calls: int = 0
-    errors: int = 0
-    service_calls: int = 0
-    service_errors: int = 0
-    service_refusals: int = 0
-
-    def violations_of(self, limits: ResourceLimits) -> tuple[Violation, ...]:
-        """Return a violation for each measured resource that exceeds its limit now.
-
-        CPU time is not among them: its limit is per operation, and this is the sum of all.
-        """
-        used = (
-            (ViolationType.HEAP_MEMORY, self.heap_bytes),
-            (ViolationType.THREADS, self.thread_count),
-            (ViolationType.FILE_DESCRIPTORS, self.fd_count),
-            (ViolationType.CONNECTIONS, self.connection_count),
-        )
-        return tuple(
-            Violation.now(kind, amount, limit, "monitor")
-            for kind, amount in used
-            if amount is not None and amount > (limit := getattr(limits, kind.value))
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the metrics as JSON-representable values."""
-        return asdict(self)
 
 
 class MonitoredPlugins(Protocol):
     """What a monitor needs of the plugin registry."""
 
-    def monitored(self) -> Sequence[tuple[str, PluginMetrics, ResourceLimits]]:
-        """Return name, metrics and limits in force of every loaded plugin."""
+    def measured_processes(self) -> int:
+        """Count the processes that `measure` looks at; it decides where that is done."""
+
+    def measure(self) -> None:
+        """Measure all of them. May block for some microseconds for each; any thread may."""
+
+    def exceeded(self) -> Sequence[tuple[str, Violation]]:
+        """Return plugin and violation for all that was found above a limit."""
+
+    def monitored(self) -> Sequence[PluginMetrics]:
+        """Return the metrics of every loaded plugin, as `measure` found them."""
 
     async def report_violation(self, name: str, violation: Violation) -> None:
         """Record a violation and do what follows from it, such as unloading the plugin."""
@@ -91,7 +44,8 @@ class MonitoredPlugins(Protocol):
 class ResourceMonitor:
     """Take the metrics of all loaded plugins at an interval and report violations.
 
-    Everything runs in one task on the event loop that `start` was called on. What it finds is
+    Everything runs in one task on the event loop that `start` was called on; many processes are
+    measured in a thread beside it, so that the loop goes on. What it finds is
     logged by whoever records it; the monitor logs its own failures and, every so often, one status
     line. The CPU time of single operations is not its business: the registry sees it after every
     call of a handler, whether a monitor runs or not.
@@ -194,22 +148,26 @@ class ResourceMonitor:
         A plugin whose report fails does not keep the others from being reported.
 
         Raises:
-            Exception: Whatever the registry raises when it is asked for the metrics.
+            Exception: Whatever the registry raises when it measures or is asked for the metrics.
         """
+        await self._look()
+        return tuple(self._plugins.monitored())
+
+    async def _look(self) -> None:
         self._ticks += 1
-        rows = self._plugins.monitored()
-        for name, metrics, limits in rows:
-            for violation in metrics.violations_of(limits):
-                await self._report(name, violation)
-        taken = tuple(metrics for _, metrics, _ in rows)
+        if self._plugins.measured_processes() > _MOST_ON_THE_LOOP:
+            await asyncio.to_thread(self._plugins.measure)
+        else:
+            self._plugins.measure()
+        for name, violation in self._plugins.exceeded():
+            await self._report(name, violation)
         if self.status_every and self._ticks % self.status_every == 0:
-            _log.info("%s", _status_line(taken))
-        return taken
+            _log.info("%s", _status_line(self._plugins.monitored()))
 
     async def _run(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
-                await self.tick()
+                await self._look()
             except Exception:  # noqa: BLE001 - one failed look must not end the monitor
                 _log.exception("the resource monitor could not look; it goes on")
             try:
@@ -234,7 +192,7 @@ def _status_line(metrics: Sequence[PluginMetrics]) -> str:
     heap = f"{sum(heaps) / 2**20:.1f} MiB in {len(heaps)} measured" if heaps else "not measured"
     return (
         f"{len(metrics)} plugins: heap {heap}, "
-        f"CPU {sum(item.cpu_time_ms for item in metrics):.0f} ms, "
+        f"CPU {sum(item.cpu_time_ms or 0 for item in metrics):.0f} ms, "
         f"{sum(item.calls for item in metrics)} calls, "
         f"{sum(item.errors for item in metrics)} errors, "
         f"{sum(item.violation_count for item in metrics)} violations"
