@@ -149,6 +149,7 @@ setup(
             ),
             native(
                 "_channel",
+                "budget/calls.c",
                 "channel/frame.c",
                 "channel/join_posix.c",
                 "channel/link.c",
@@ -166,6 +167,7 @@ setup(
                         "broker/replace.c",
                         "broker/verdicts.c",
                     ),
+                    native("_budget", "budget/budget.c", "budget/calls.c"),
                     native(
                         "_confine",
                         "confine/bounds.c",

@@ -51,6 +51,12 @@ class OtherRuntime:
 
     heap_limit = None
 
+    def on_violation(self, report: Any) -> None:
+        pass
+
+    def limits_in_force(self) -> tuple[()]:
+        return ()
+
     def usage(self, *, now: bool = True) -> PluginUsage:
         return PluginUsage()
 

@@ -20,11 +20,13 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cimport channel_kernel as ck
+from budget_kernel cimport PA_WATCHED_CALLS, pa_call_begins, pa_calls_end, pa_watched_calls
 
 from cpython.contextvars cimport get_value
 
@@ -187,6 +189,8 @@ cdef class Channel:
     cdef dict followers  # _Waiter -> None, in order: threads that sleep until they are needed
     cdef bint leading
     cdef int in_flight
+    cdef pa_watched_calls *watched  # who hears when calls begin and end, or NULL
+    cdef object watched_by
     cdef readonly int most_in_flight
     cdef readonly int most_queued
     cdef readonly int most_requests
@@ -294,6 +298,21 @@ cdef class Channel:
         self.on_cancel = cancel
         self.on_log = log
         self.on_end = end
+
+    def watch_calls(self, capsule):
+        """Tell who watches over processor time when calls of this side begin and end.
+
+        None ends that. See `_budget.WatchedCalls.capsule`.
+        """
+        cdef pa_watched_calls *watched = NULL
+        if capsule is not None:
+            watched = <pa_watched_calls *>PyCapsule_GetPointer(capsule, PA_WATCHED_CALLS)
+        calls_ended(self, <uint32_t>self.in_flight)
+        self.watched = watched
+        self.watched_by = capsule
+        if watched != NULL:
+            for _ in range(self.in_flight):
+                pa_call_begins(watched)
 
     # ---- Sending ----
 

@@ -68,3 +68,15 @@ cdef list every_request(Channel self):
 
 cdef inline Py_ssize_t request_count(Channel self):
     return len(self.requests) + (self.request is not None)
+
+
+cdef inline void call_began(Channel self) noexcept:
+    """A call of this side is on its way."""
+    self.in_flight += 1
+    if self.watched != NULL:
+        pa_call_begins(self.watched)
+
+
+cdef inline void calls_ended(Channel self, uint32_t count) noexcept:
+    if self.watched != NULL and count:
+        pa_calls_end(self.watched, count)

@@ -12,6 +12,7 @@ cdef fail(Channel self, int status, int error):
     waiters = every_waiter(self)
     self.waiter = None
     self.waiters.clear()
+    calls_ended(self, <uint32_t>self.in_flight)
     self.in_flight = 0
     self.queue.clear()
     self.unsent.clear()

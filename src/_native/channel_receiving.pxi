@@ -70,6 +70,7 @@ cdef int hand_out_answer(Channel self, ck.pa_message *message, ck.pa_body *body)
         return BAD_ANSWER
     drop_waiter(self, waiter)
     self.in_flight -= 1
+    calls_ended(self, 1)
     if waiter.state == ABANDONED:
         self.abandoned -= 1
     else:

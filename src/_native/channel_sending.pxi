@@ -39,7 +39,7 @@ cdef int flush(Channel self):
             (self.unsent or self.queue).popleft()
             if item.waiter is not None:
                 item.waiter.state = SENT
-                self.in_flight += 1
+                call_began(self)
     if status < 0:
         fail(self, status, self.link.error)
     elif self.loop is not None:
@@ -108,7 +108,7 @@ cdef int send_parts(
         if status == ck.PA_CHANNEL_OK:
             if waiter is not None:
                 waiter.state = SENT
-                self.in_flight += 1
+                call_began(self)
         elif status == ck.PA_CHANNEL_AGAIN:
             (self.unsent if waiter is None else self.queue).append(
                 keep(self, frame, parts, waiter)

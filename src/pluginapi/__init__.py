@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from pluginapi.ipc.context_proxy import ContextProxy
     from pluginapi.isolation import Isolation
     from pluginapi.limits import (
+        LimitInForce,
         ResourceLimits,
         UnmountBehavior,
         Violation,
@@ -165,6 +166,7 @@ __all__ = [
     "IpcResponse",
     "Isolation",
     "KeyFileError",
+    "LimitInForce",
     "LoadError",
     "NetworkAccess",
     "NetworkRequirement",
@@ -315,6 +317,7 @@ __getattr__, __dir__ = lazily(
         "pluginapi.ipc.context_proxy": ("ContextProxy",),
         "pluginapi.isolation": ("Isolation",),
         "pluginapi.limits": (
+            "LimitInForce",
             "ResourceLimits",
             "UnmountBehavior",
             "Violation",

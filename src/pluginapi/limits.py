@@ -13,11 +13,13 @@ from pluginapi.errors import InvalidResourceLimits
 
 __all__ = [
     "MAX_HEAP_BYTES",
+    "LimitInForce",
     "ResourceLimits",
     "UnmountBehavior",
     "Violation",
     "ViolationTracker",
     "ViolationType",
+    "limits_in_process",
 ]
 
 _MIB: Final = 1024 * 1024
@@ -152,6 +154,52 @@ class Violation:
             "at": self.at,
             "source": self.source,
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitInForce:
+    """Say what keeps a plugin to one of its limits.
+
+    Attributes:
+        resource: Which resource.
+        limit: The plugin's limit, in the resource's unit.
+        mechanism: What keeps it: ``cgroup``, ``rlimit``, ``broker`` or ``allocator`` refuse what is
+            beyond it; ``cpu-clock``, ``hook-clock`` and ``monitor`` see it, within milliseconds,
+            after the call, and at the monitor's interval, and count a violation; ``none``: what is
+            used cannot be told from what the host uses.
+        bound: What that is set to, for the process as a whole, or None.
+        detail: The file or limit of the kernel, or why it is not kept by the kernel.
+    """
+
+    resource: ViolationType
+    limit: int
+    mechanism: str
+    bound: int | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        bound = "" if self.bound is None else f" = {self.bound}"
+        return (
+            f"{self.resource.value} {self.limit}: {self.mechanism}"
+            f"{f' ({self.detail}{bound})' if self.detail else ''}"
+        )
+
+
+def limits_in_process(limits: ResourceLimits, heap_limit: int | None) -> tuple[LimitInForce, ...]:
+    """Return what keeps a plugin in the host's process to its limits."""
+    shared = "it shares the host's process; a process of its own has a limit"
+    return tuple(
+        LimitInForce(resource=kind, limit=getattr(limits, kind.value), mechanism=how, detail=detail)
+        for kind, how, detail in (
+            (ViolationType.HEAP_MEMORY, "none", shared)
+            if heap_limit is None
+            else (ViolationType.HEAP_MEMORY, "allocator", "beyond it alloc returns NULL"),
+            (ViolationType.CPU_TIME, "hook-clock", "the clock of the thread, read after each call"),
+            (ViolationType.THREADS, "none", shared),
+            (ViolationType.FILE_DESCRIPTORS, "none", shared),
+            (ViolationType.CONNECTIONS, "none", shared),
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

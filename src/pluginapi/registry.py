@@ -23,11 +23,13 @@ from pluginapi.hooks import HookRegistry, PluginEvent
 from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
 from pluginapi.lifecycle import PluginLifecycle, RunningPlugin
 from pluginapi.limits import (
+    LimitInForce,
     ResourceLimits,
     UnmountBehavior,
     Violation,
     ViolationTracker,
     ViolationType,
+    limits_in_process,
 )
 from pluginapi.loader import PluginLoader
 from pluginapi.monitor import HookMetrics, PluginMetrics, ResourceMonitor
@@ -275,6 +277,7 @@ class PluginRegistry:
                         self.violation_threshold, window_seconds=self.violation_window
                     ),
                 )
+            running.live.on_violation(lambda violation: self._on_event(name, violation))
         except PluginError as err:
             err.plugin = err.plugin or name
             self._mark_failed(inspection.file.path, inspection.file.sha3_512, err)
@@ -531,6 +534,13 @@ class PluginRegistry:
         with self._lock:
             return self._require_loaded(name).limits
 
+    def get_limits_in_force(self, name: str) -> tuple[LimitInForce, ...]:
+        """Return what keeps a loaded plugin to each of its limits: the kernel, or only a look."""
+        with self._lock:
+            loaded = self._require_loaded(name)
+        live = loaded.running.live
+        return live.limits_in_force() or limits_in_process(loaded.limits, live.heap_limit)
+
     def record_violation(self, name: str, violation: Violation) -> bool:
         """Count a violation; unmount the plugin when that reaches the threshold.
 
@@ -616,13 +626,15 @@ class PluginRegistry:
             return
         # Rounded up, so that a violation never reads "used 1000 ms, limit 1000 ms".
         used = -(-cpu_ns // 1_000_000)
-        violation = Violation.now(
-            ViolationType.CPU_TIME, used, loaded.limits.max_cpu_time_ms, f"hook:{hook}"
-        )
+        limit = loaded.limits.max_cpu_time_ms
+        self._on_event(owner, Violation.now(ViolationType.CPU_TIME, used, limit, f"hook:{hook}"))
+
+    def _on_event(self, name: str, violation: Violation) -> None:
+        """Record what was seen while the plugin may be unloaded at the same time."""
         try:
-            self.record_violation(owner, violation)
+            self.record_violation(name, violation)
         except NotFound:
-            logger.debug("plugin %s was unloaded before its violation was recorded", owner)
+            logger.debug("plugin %s was unloaded before its violation was recorded", name)
 
     def get_violation_count(self, name: str) -> int:
         """Count the violations of a loaded plugin since its load or the last reset."""

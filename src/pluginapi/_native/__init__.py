@@ -13,6 +13,7 @@ _COMPILED: Final = frozenset(
     {
         "_abi",
         "_broker",
+        "_budget",
         "_channel",
         "_confine",
         "_context",

@@ -130,6 +130,7 @@ class Channel:
         explain: Callable[[int, int], BaseException],
         **options: Any,
     ) -> Channel: ...
+    def watch_calls(self, capsule: object) -> None: ...
     def set_handlers(
         self,
         *,

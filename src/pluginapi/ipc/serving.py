@@ -50,6 +50,11 @@ class ContextSink(Protocol):
         """Return what the handler of this call changed, an encoded `ContextWrites`, or None."""
 
 
+def is_async(function: Callable[[Any], Any]) -> bool:
+    """Tell whether a handler is a coroutine function, or an object whose call is one."""
+    return any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
+
+
 def served(
     function: Callable[[Any], Any],
     *,
@@ -74,7 +79,7 @@ def served(
         finish=_finish,
         context=context,
         special=StopChain,
-        is_async=any(map(inspect.iscoroutinefunction, (function, type(function).__call__))),
+        is_async=is_async(function),
         hook=hook,
     )
 

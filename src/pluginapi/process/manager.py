@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 from pluginapi.errors import PluginError, PluginProcessError, UnsupportedPlatform
 from pluginapi.monitor.sampler import open_sampler
 from pluginapi.process.budget import RestartBudget
+from pluginapi.process.cpu_budget import CpuBudgets
 from pluginapi.process.nursery import Ended, Nursery, native_command, python_command
 from pluginapi.process.process import PluginProcess, ProcessPlan, Worker
 from pluginapi.process.settings import DEFAULT_PROCESS_SETTINGS, ProcessSettings
 from pluginapi.process.supervisor import Supervisor
+from pluginapi.process.watching import Watchers
 
 if TYPE_CHECKING:
     from pluginapi.ipc.protocol import Initialize
@@ -79,6 +81,7 @@ class PluginProcessManager:
         self.sandbox = sandbox
         self.sampler: ProcessSampler = open_sampler()
         self._supervisor = Supervisor()
+        self._cpu_budgets = CpuBudgets(self._supervisor)
         self._confiner: Confiner | None = None
         self._lock = threading.Lock()
         self._starting = {"native": threading.Lock(), "python": threading.Lock()}
@@ -151,7 +154,7 @@ class PluginProcessManager:
                 supervisor=self._supervisor,
                 budget=budget,
                 hire=lambda: self._hire(kind, made, confined_by),
-                sampler=self.sampler,
+                watchers=Watchers(self.sampler, self._cpu_budgets, self._supervisor),
                 on_gone=self._gone,
             )
         return made
@@ -215,6 +218,7 @@ class PluginProcessManager:
             self._dismiss(spare)
         for nursery in nurseries:
             nursery.close()
+        self._cpu_budgets.close()
         self._supervisor.close()
         for process in processes:
             process.ended(Ended(None, None))
@@ -374,6 +378,7 @@ class PluginProcessManager:
         self._lock = threading.Lock()
         self._supervisor.abandon()
         self.sampler.abandon()
+        self._cpu_budgets.abandon()
         for process in self._processes.values():
             process.abandon()
         for spare in self._spares:

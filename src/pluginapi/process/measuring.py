@@ -30,6 +30,9 @@ class WorkerUsage:
 
     Raises:
         OSError: When the process cannot be measured, since it has ended.
+
+    Attributes:
+        before: What the worker uses by itself.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class WorkerUsage:
             self.process.attach(confinement.cgroup.open_usage())
         before = self.process.measure()
         descriptors = max(0, (before.descriptors or 0) - _CLOSED_AT_LOAD)
-        self._before = before = replace(before, descriptors=descriptors)
+        self.before = before = replace(before, descriptors=descriptors)
         if limits is not None:
             self.process.bound(
                 UsageBounds(
@@ -80,7 +83,7 @@ class WorkerUsage:
         return self._last_cpu_ms
 
     def _of(self, usage: ProcessUsage) -> PluginUsage:
-        before = self._before
+        before = self.before
         cpu_ns = usage.cpu_ns_of_all
         if cpu_ns is not None:
             self._last_cpu_ms = max(self._last_cpu_ms, cpu_ns / 1e6)

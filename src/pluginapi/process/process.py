@@ -34,16 +34,16 @@ from pluginapi.process.child import Worker
 from pluginapi.process.endings import Doom, describe_end, oom_kills
 from pluginapi.process.handler import ProcessHandler, load_failure
 from pluginapi.process.health import HealthWatch, gives_sign_of_life
-from pluginapi.process.measuring import WorkerUsage
 from pluginapi.process.nursery import Ended, Nursery
 from pluginapi.process.output import OutputReader
 from pluginapi.process.settings import ProcessSettings
 from pluginapi.process.status import EndReason, ProcessEnd, ProcessState, ProcessStatus
+from pluginapi.process.watching import Watchers, WorkerWatch
 from pluginapi.runtime.native_status import printable
 
 if TYPE_CHECKING:
-    from pluginapi.limits import ResourceLimits
-    from pluginapi.monitor.sampler import ProcessSampler, SampledProcess
+    from pluginapi.limits import LimitInForce, ResourceLimits, Violation
+    from pluginapi.monitor.sampler import SampledProcess
     from pluginapi.process.budget import RestartBudget
     from pluginapi.process.supervisor import Supervisor
     from pluginapi.sandbox.network.refusals import NetworkCounts, Refusal
@@ -97,7 +97,7 @@ class PluginProcess:
         supervisor: Supervisor,
         budget: RestartBudget,
         hire: Callable[[], Worker],
-        sampler: ProcessSampler,
+        watchers: Watchers,
         on_gone: Callable[[PluginProcess], object],
     ) -> None:
         self.name = plan.name
@@ -108,8 +108,9 @@ class PluginProcess:
         self._supervisor = supervisor
         self._budget = budget
         self._hire = hire
-        self._sampler = sampler
-        self._usage: WorkerUsage | None = None
+        self.on_violation: Callable[[Violation], object] | None = None
+        self._watchers = watchers
+        self._watch: WorkerWatch | None = None
         self._ended_cpu_ms = 0.0
         self._on_gone = on_gone
         self._lock = threading.RLock()
@@ -194,8 +195,10 @@ class PluginProcess:
         microseconds.
         """
         with self._lock:
-            measured, starts, ended = self._usage, self._starts, self._ended_cpu_ms
-        usage = PluginUsage() if measured is None else measured.now() if now else measured.latest()
+            watch, starts, ended = self._watch, self._starts, self._ended_cpu_ms
+        usage = PluginUsage()
+        if watch is not None:
+            usage = watch.usage.now() if now else watch.usage.latest()
         return replace(
             usage,
             cpu_time_ms=None if not starts else ended + (usage.cpu_time_ms or 0.0),
@@ -209,8 +212,13 @@ class PluginProcess:
     @property
     def sampled(self) -> SampledProcess | None:
         """What the manager's sampler knows the process as, or None without a process."""
-        measured = self._usage
-        return None if measured is None else measured.process
+        watch = self._watch
+        return None if watch is None else watch.usage.process
+
+    def limits_in_force(self) -> tuple[LimitInForce, ...]:
+        """Return what keeps the plugin to each of its limits; empty without a process."""
+        watch = self._watch
+        return () if watch is None else watch.limits
 
     def report(self) -> SandboxReport:
         """Return what confines the process, as the kernel says; of one that nothing confines, too.
@@ -352,9 +360,9 @@ class PluginProcess:
                 return
             end = describe_end(worker, ended, self._doom, self._oom_kills)
             self._ends.append(end)
-            usage, self._usage = self._usage, None
-            if usage is not None:
-                self._ended_cpu_ms += usage.close()
+            watch, self._watch = self._watch, None
+            if watch is not None:
+                self._ended_cpu_ms += watch.close()
             self._worker = None
             health, self._health = self._health, None
             output, self._output = self._output, None
@@ -383,7 +391,9 @@ class PluginProcess:
         if self._output is not None:
             self._output.abandon()
         # Its descriptors are closed with it; another thread may have had the sampler's lock.
-        self._usage = None
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.abandon()
         if self._worker is not None:
             self._worker.abandon(self.name)
         self._plan.copy.close()
@@ -418,7 +428,7 @@ class PluginProcess:
         if not wanted:
             raise self._start_failed(worker, self._not("wanted any more"))
         try:
-            self._begin_to_measure(worker)
+            self._begin_to_watch(worker)
             worker.hand_over(self._plan.copy)
             ready = channel.request(self._initialize(worker), Ready, timeout=timeout)
         except BaseException as err:
@@ -442,34 +452,47 @@ class PluginProcess:
                 hint="let register_hooks depend on the configuration alone, or load it again",
             )
             raise self._start_failed(worker, changed)
+        self._runs(worker, ready)
+        return ready
+
+    def _runs(self, worker: Worker, ready: Ready) -> None:
+        """Let calls go to a worker whose plugin has registered its handlers."""
         for handler in self.handlers:
-            handler.rebind(channel)
+            handler.rebind(worker.channel)
         health = HealthWatch(self.name, worker, self.settings, self._supervisor, self._doom_worker)
-        channel.on_deadline(health.deadline_passed)
+        worker.channel.on_deadline(health.deadline_passed)
         with self._lock:
             if self._worker is not worker or self._state is not ProcessState.STARTING:
                 raise self._ended_early()
             self._health = health
             self._ready = ready
+            if ready.thread_safe and self._watch is not None:
+                self._watch.allow_concurrent()
             self._enter(ProcessState.RUNNING)
         if self.on_channel is not None:
-            self.on_channel(channel)
+            self.on_channel(worker.channel)
         health.start()
-        return ready
 
-    def _begin_to_measure(self, worker: Worker) -> None:
-        """Look what the worker uses by itself, before there is anything of the plugin in it."""
+    def _begin_to_watch(self, worker: Worker) -> None:
+        """Look what the worker uses by itself, and bound what is used besides."""
         try:
-            usage = WorkerUsage(self._sampler, worker, self._plan.limits)
+            watch = WorkerWatch(worker, self._plan.limits, self._watchers, self._violated)
         except ProcessLookupError:
             # Whatever is asked of it next fails, and says how it ended.
             return
         with self._lock:
             wanted = self._worker is worker
             if wanted:
-                self._usage = usage
+                self._watch = watch
         if not wanted:
-            usage.close()
+            watch.close()
+
+    def _violated(self, violation: Violation) -> None:
+        report = self.on_violation
+        if report is None:
+            _log.warning("plugin %s violated %s", self.name, violation)
+        else:
+            report(violation)
 
     def _initialize(self, worker: Worker) -> Initialize:
         message = self._plan.initialize

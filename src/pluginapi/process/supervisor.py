@@ -49,13 +49,19 @@ class Supervisor:
             self._call(function)
         return lambda: self._closing.pop(number, None)
 
-    def watch(self, fd: int, function: Callable[[], object]) -> None:
-        """Call a function whenever a descriptor is readable or at its end."""
+    def watch(self, fd: int, function: Callable[[], object], events: int = select.EPOLLIN) -> None:
+        """Call a function whenever a descriptor is readable or at its end.
+
+        Args:
+            fd: The descriptor.
+            function: Called on the supervisor's thread.
+            events: Of epoll_ctl(2), if it is not to be readable.
+        """
         with self._lock:
             self._start()
             self._watched[fd] = function
             if self._epoll is not None:
-                self._epoll.register(fd, select.EPOLLIN)
+                self._epoll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor, before it is closed; others are passed over."""

@@ -52,7 +52,7 @@ from pluginapi.ipc.protocol import (
     Success,
     decode,
 )
-from pluginapi.ipc.serving import WorkerServer, served
+from pluginapi.ipc.serving import WorkerServer, is_async, served
 from pluginapi.process.network_errors import explain_refused_connects
 from pluginapi.process.source import described_plugin
 from pluginapi.runtime.python import PythonPlugin, describe_failure, load_python_as
@@ -375,6 +375,8 @@ class PluginWorker:
             manifest.name,
             str(manifest.version),
             tuple(spec for spec, _ in self._scope.registered),
+            # Those that wait let others run.
+            thread_safe=any(is_async(handler) for _, handler in self._scope.registered),
             pid=os.getpid(),
         )
 

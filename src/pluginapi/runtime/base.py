@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pluginapi.context import PluginContext
     from pluginapi.hooks import HookScope
+    from pluginapi.limits import LimitInForce, Violation
     from pluginapi.manifest import PluginManifest
     from pluginapi.monitor.metrics import PluginUsage
 
@@ -41,6 +44,12 @@ class LivePlugin(Protocol):
 
     def close(self) -> None:
         """Release everything that the plugin holds in this process."""
+
+    def on_violation(self, report: Callable[[Violation], object]) -> None:
+        """Report violations that are seen between two looks of the monitor; on any thread."""
+
+    def limits_in_force(self) -> tuple[LimitInForce, ...]:
+        """Return what keeps the plugin to its limits, where that is not the host's process."""
 
     def usage(self, *, now: bool = True) -> PluginUsage:
         """Return what is attributed to the plugin, and None for what cannot be.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pluginapi.context import PluginContext
     from pluginapi.hooks import HookRegistry, HookScope
     from pluginapi.ipc.channel import IpcChannel
-    from pluginapi.limits import ResourceLimits
+    from pluginapi.limits import LimitInForce, ResourceLimits, Violation
     from pluginapi.plugin_file import PluginFile
     from pluginapi.process.manager import PluginProcessManager
     from pluginapi.process.process import PluginProcess
@@ -89,6 +89,7 @@ class IsolatedPlugin:
         self._context: ContextPush | None = None
         self._ready: Ready | None = None
         self._closed = False
+        self._on_violation: Callable[[Violation], object] | None = None
 
     def __repr__(self) -> str:
         return f"<plugin {self.manifest.name} {self.manifest.version} in a process of its own>"
@@ -132,6 +133,7 @@ class IsolatedPlugin:
             sandbox=self._sandbox,
             limits=self._limits,
         )
+        process.on_violation = self._on_violation
         loop = asyncio.get_running_loop()
         self._ready = await run_in_daemon_thread(
             process.start, name=f"plugin-{name}-start", abandoned=lambda _: process.kill()
@@ -183,6 +185,16 @@ class IsolatedPlugin:
         if process is not None:
             name = f"plugin-{self.manifest.name}-shutdown"
             await run_in_daemon_thread(process.stop, name=name)
+
+    def on_violation(self, report: Callable[[Violation], object]) -> None:
+        """Report what is seen between two looks of the monitor; on any thread."""
+        self._on_violation = report
+        if self.process is not None:
+            self.process.on_violation = report
+
+    def limits_in_force(self) -> tuple[LimitInForce, ...]:
+        """Return what keeps the plugin to each of its limits; empty without a process."""
+        return () if self.process is None else self.process.limits_in_force()
 
     def usage(self, *, now: bool = True) -> PluginUsage:
         """Return what the plugin's process uses besides its worker; None of it without one."""

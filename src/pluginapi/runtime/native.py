@@ -32,7 +32,7 @@ from pluginapi.errors import (
     ShutdownError,
     SymbolNotFound,
 )
-from pluginapi.limits import ResourceLimits
+from pluginapi.limits import LimitInForce, ResourceLimits, Violation
 from pluginapi.manifest import PluginManifest
 from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.plugin_file import PluginFile
@@ -324,6 +324,13 @@ class NativePlugin:
         the plugin takes from the C library directly cannot be told apart in one process.
         """
         return self._instance.heap_bytes
+
+    def on_violation(self, report: Callable[[Violation], object]) -> None:
+        """Report nothing: the host itself sees what a call took, after it."""
+
+    def limits_in_force(self) -> tuple[LimitInForce, ...]:
+        """Return nothing: see `pluginapi.limits.limits_in_process`."""
+        return ()
 
     def usage(self, *, now: bool = True) -> PluginUsage:
         """Return what is attributed to the plugin: its heap alone."""

@@ -33,8 +33,9 @@ from pluginapi.runtime.tasks import run_in_own_task
 from pluginapi.runtime.threads import run_in_daemon_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from pluginapi.limits import LimitInForce, Violation
     from pluginapi.plugin_file import PluginFile
 
 __all__ = [
@@ -113,6 +114,13 @@ class PythonPlugin:
     def heap_bytes(self) -> int | None:
         """Return None: see `heap_limit`."""
         return None
+
+    def on_violation(self, report: Callable[[Violation], object]) -> None:
+        """Report nothing: the host itself sees what a call took, after it."""
+
+    def limits_in_force(self) -> tuple[LimitInForce, ...]:
+        """Return nothing: see `pluginapi.limits.limits_in_process`."""
+        return ()
 
     def usage(self, *, now: bool = True) -> PluginUsage:
         """Return nothing: what it uses cannot be told from what the host does."""

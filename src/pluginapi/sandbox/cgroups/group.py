@@ -107,6 +107,50 @@ class Cgroup:
         """Open the files that tell what it uses; the descriptors are the caller's to close."""
         return GroupFiles.open(self._v1, self._unified)
 
+    def bound_tasks(self, most: int) -> None:
+        """Bound its processes and threads anew.
+
+        Raises:
+            SandboxError: When the kernel refuses, or nothing bounds them here.
+        """
+        directory = self._v1.get("pids", self._unified)
+        if directory is None:
+            raise self._failed("nothing here bounds its processes")
+        write(directory / "pids.max", most)
+
+    def open_memory_events(self, bound: int) -> tuple[int, bool]:
+        """Open what tells that its memory goes through a bound, in bytes.
+
+        Returns the descriptor, and whether it is an eventfd, which becomes readable: version 1. In
+        version 2 it is ``memory.events``, for EPOLLPRI, and ``memory.high`` is set.
+
+        Raises:
+            SandboxError: With code ``sandbox.cgroup_failed`` when the kernel refuses, or no
+                controller counts its memory.
+        """
+        if "memory" in self._v1:
+            return self._open_threshold(self._v1["memory"], bound), True
+        if self._unified is None or not (self._unified / "memory.events").exists():
+            raise self._failed("nothing here counts its memory")
+        write(self._unified / "memory.high", bound)
+        fd = os.open(self._unified / "memory.events", os.O_RDONLY | os.O_CLOEXEC)
+        # What was before is no event: the kernel tells of changes since it was read.
+        os.pread(fd, 4096, 0)
+        return fd, False
+
+    def _open_threshold(self, directory: Path, bound: int) -> int:
+        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            usage = os.open(directory / "memory.usage_in_bytes", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                write(directory / "cgroup.event_control", f"{bell} {usage} {bound}")
+            finally:
+                os.close(usage)
+        except BaseException:
+            os.close(bell)
+            raise
+        return bell
+
     def events(self) -> CgroupEvents:
         """Return how often its bounds were met."""
         older = v1.events(self._v1)

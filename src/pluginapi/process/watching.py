@@ -1,0 +1,117 @@
+"""All that watches over one worker from before its plugin is loaded: usage, limits, events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pluginapi.errors import SandboxError
+from pluginapi.limits import LimitInForce, ResourceLimits, Violation, ViolationType
+from pluginapi.process.cpu_budget import BudgetedCalls, CpuBudgets
+from pluginapi.process.kernel_limits import set_kernel_limits
+from pluginapi.process.measuring import WorkerUsage
+from pluginapi.process.memory_events import MemoryEvents
+
+if TYPE_CHECKING:
+    from pluginapi.monitor.sampler import ProcessSampler
+    from pluginapi.process.child import Worker
+    from pluginapi.process.supervisor import Supervisor
+
+__all__ = ["Watchers", "WorkerWatch"]
+
+_log = logging.getLogger("pluginapi.process")
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """What watches over all processes of a manager."""
+
+    sampler: ProcessSampler
+    budgets: CpuBudgets
+    supervisor: Supervisor
+
+
+class WorkerWatch:
+    """Watch over one worker until `close`. Thread-safe.
+
+    Args:
+        worker: The worker, which has no plugin yet.
+        limits: What its plugin may use; None bounds nothing.
+        watchers: What watches.
+        report: Called on any thread with each violation that is seen between two looks of the
+            monitor.
+
+    Raises:
+        ProcessLookupError: When the process has ended.
+
+    Attributes:
+        usage: Measures it.
+        limits: What keeps the plugin to each of its limits.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        limits: ResourceLimits | None,
+        watchers: Watchers,
+        report: Callable[[Violation], object],
+    ) -> None:
+        self._report = report
+        self._calls: BudgetedCalls | None = None
+        self._events: MemoryEvents | None = None
+        self.usage = WorkerUsage(watchers.sampler, worker, limits)
+        self.limits: tuple[LimitInForce, ...] = ()
+        if limits is None:
+            return
+        try:
+            self._begin(worker, limits, watchers)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, worker: Worker, limits: ResourceLimits, watchers: Watchers) -> None:
+        self.limits = set_kernel_limits(worker, self.usage.before, limits)
+        self._calls = watchers.budgets.watch(
+            worker,
+            limits.max_cpu_time_ms,
+            lambda used, limit: self._exceeded(ViolationType.CPU_TIME, used, limit, "cpu-clock"),
+        )
+        group = None if worker.confinement is None else worker.confinement.cgroup
+        before = self.usage.before.group_memory_bytes
+        if group is None or before is None:
+            return
+        most = limits.max_heap_bytes
+
+        def look() -> None:
+            used = self.usage.now().heap_bytes
+            if used is not None and used > most:
+                self._exceeded(ViolationType.HEAP_MEMORY, used, most, "memory-event")
+
+        try:
+            self._events = MemoryEvents(group, before + most, watchers.supervisor, look)
+        except SandboxError as err:
+            # The monitor sees it too, at its interval; what ends it is set already.
+            _log.warning("the memory of a plugin is looked at by the monitor alone: %s", err)
+
+    def _exceeded(self, kind: ViolationType, used: int, limit: int, source: str) -> None:
+        self._report(Violation.now(kind, used, limit, source))
+
+    def allow_concurrent(self) -> None:
+        """Say that calls of the plugin may run at the same time."""
+        if self._calls is not None:
+            self._calls.allow_concurrent()
+
+    def close(self) -> float:
+        """Watch no more; return the processor time that it took, as far as it is known, in ms."""
+        if self._calls is not None:
+            self._calls.close()
+        if self._events is not None:
+            self._events.close()
+        return self.usage.close()
+
+    def abandon(self) -> None:
+        """Let go of it in a process that was forked from this one."""
+        if self._events is not None:
+            self._events.abandon()
