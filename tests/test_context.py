@@ -73,6 +73,7 @@ def test_predefined_names_are_reserved() -> None:
         "DatabaseConnection",
         "HttpClient",
         "Logger",
+        "Resources",
     ]
     assert code_of(lambda: PredefinedContextKey("Mine", int)) == "context.key"
 

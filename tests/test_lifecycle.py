@@ -43,7 +43,7 @@ class OtherRuntime:
         hooks.register("shout", 200, str.upper)
         self._call("register_hooks")
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, why: str = "") -> None:
         self._call("shutdown")
 
     def close(self) -> None:

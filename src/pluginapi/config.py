@@ -124,6 +124,9 @@ class MonitoringConfig:
         violation_threshold: Violations at which a plugin is unloaded, 1 to 1 000 000.
         violation_window_secs: Count only violations of the last so many seconds; None counts all.
         log_violations: Log every violation with level WARNING.
+        quarantine_secs: Refuse a plugin that was unmounted for so many seconds, and each further
+            time for twice as long; 0 refuses none.
+        quarantine_most_secs: The longest that it is refused.
     """
 
     enabled: bool = True
@@ -132,6 +135,8 @@ class MonitoringConfig:
     violation_threshold: int = 10
     violation_window_secs: float | None = None
     log_violations: bool = True
+    quarantine_secs: float = 60.0
+    quarantine_most_secs: float = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +471,10 @@ def _monitoring(table: Table) -> MonitoringConfig:
         ),
         violation_window_secs=table.optional_seconds("violation_window_secs", 0.05, 24 * _HOUR),
         log_violations=table.boolean("log_violations", default.log_violations),
+        quarantine_secs=table.seconds("quarantine_secs", default.quarantine_secs, 0.0, 24 * _HOUR),
+        quarantine_most_secs=table.seconds(
+            "quarantine_most_secs", default.quarantine_most_secs, 0.0, 24 * _HOUR
+        ),
     )
     table.refuse_unknown()
     return config
@@ -536,6 +545,7 @@ def _isolation(table: Table) -> IsolationConfig:
         call_timeout=table.seconds("call_timeout_secs", default.call_timeout, 0.001, _HOUR),
         start_timeout=table.seconds("start_timeout_secs", default.start_timeout, 0.01, _HOUR),
         stop_grace=table.seconds("stop_grace_secs", default.stop_grace, 0.0, _HOUR),
+        terminate_grace=table.seconds("terminate_grace_secs", default.terminate_grace, 0.0, _HOUR),
         hang_grace=table.seconds("hang_grace_secs", default.hang_grace, 0.0, _HOUR),
         health_interval=table.seconds(
             "health_interval_secs", default.health_interval, 0.0, 24 * _HOUR

@@ -46,6 +46,8 @@ class ContextKey(Key, Generic[T]):
     HttpClient: ClassVar[PredefinedContextKey[object]]
     """The host's HTTP client."""
     CacheManager: ClassVar[PredefinedContextKey[object]]
+    Resources: ClassVar[PredefinedContextKey[Mapping[str, Any]]]
+    """The plugin's own limits and what it uses of them, looked at anew at each access."""
     """The host's cache."""
 
     def __init__(self, name: str, type_: type[T]) -> None:
@@ -116,7 +118,10 @@ class PredefinedContextKey(ContextKey[T]):
     __slots__ = ()
 
     NAMES: ClassVar[frozenset[str]] = frozenset(
-        {"DatabaseConnection", "Configuration", "Logger", "HttpClient", "CacheManager"}
+        {
+            *("DatabaseConnection", "Configuration", "Logger", "HttpClient", "CacheManager"),
+            "Resources",
+        }
     )
     """The reserved names."""
 
@@ -143,3 +148,4 @@ ContextKey.Configuration = PredefinedContextKey("Configuration", cast("Any", Map
 ContextKey.Logger = PredefinedContextKey("Logger", logging.Logger)
 ContextKey.HttpClient = PredefinedContextKey("HttpClient", object)
 ContextKey.CacheManager = PredefinedContextKey("CacheManager", object)
+ContextKey.Resources = PredefinedContextKey("Resources", cast("Any", Mapping[str, Any]))

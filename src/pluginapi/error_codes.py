@@ -130,6 +130,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         # Limits and the monitor
         "limits.invalid": "A resource limit is outside its bounds.",
         "limits.unmounted": "The plugin was unmounted after too many violations.",
+        "limits.quarantined": "The plugin was unmounted for its violations a short time ago.",
         "limits.exceeded": "A plugin used more of a resource than its limit.",
         "monitor.interval": "A setting of the resource monitor is outside its bounds.",
         "monitor.state": "The resource monitor is running already.",

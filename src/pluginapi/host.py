@@ -18,6 +18,7 @@ from pluginapi.hooks import HookRegistry, HostEvent, define_standard_hooks
 from pluginapi.info import PluginStatus, ScanReport, UnloadReport
 from pluginapi.limits import UnmountBehavior
 from pluginapi.loader import PluginLoader
+from pluginapi.quarantine import Quarantine
 from pluginapi.registry import PluginRegistry
 from pluginapi.wiring import open_security
 
@@ -102,6 +103,9 @@ class PluginHost:
             unmount_behavior=UnmountBehavior(
                 auto_unmount=config.monitoring.auto_unmount,
                 log_violations=config.monitoring.log_violations,
+            ),
+            quarantine=Quarantine(
+                config.monitoring.quarantine_secs, config.monitoring.quarantine_most_secs
             ),
         )
         self.monitor: ResourceMonitor | None = None

@@ -16,6 +16,7 @@ from pluginapi.errors import (
     ServiceError,
     ShutdownError,
 )
+from pluginapi.plugin_resources import PluginResources
 from pluginapi.services.grants import ServiceGrants
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class PluginLifecycle:
         init_timeout: Seconds for the top-level code, `init` and `register_hooks` together.
         shutdown_timeout: Seconds for `shutdown`.
         granted: Gives the service methods that the operator grants a plugin, by its name.
+        resources: Gives what a plugin is told of its limits and of what it uses.
     """
 
     loader: PluginLoader
@@ -61,6 +63,7 @@ class PluginLifecycle:
     init_timeout: float
     shutdown_timeout: float
     granted: Callable[[str], Iterable[str]]
+    resources: Callable[[PluginManifest], Mapping[str, Any]]
 
     async def bring_up(
         self,
@@ -105,7 +108,7 @@ class PluginLifecycle:
     def _view(self, manifest: PluginManifest, config: Mapping[str, Any]) -> PluginContext:
         """Grant what the plugin declares, of services what the operator grants besides.
 
-        Its own configuration and logger are always there.
+        Its own configuration, logger and resources are always there.
         """
         return self.context.view(
             manifest.name,
@@ -115,6 +118,7 @@ class PluginLifecycle:
             values={
                 ContextKey.Configuration: config,
                 ContextKey.Logger: logging.getLogger(f"pluginapi.plugin.{manifest.name}"),
+                ContextKey.Resources: PluginResources(lambda: self.resources(manifest)),
             },
         )
 
@@ -161,24 +165,27 @@ class PluginLifecycle:
         except PluginError as err:
             logger.warning("plugin %s did not end cleanly after a failed load: %s", name, err)
 
-    async def take_down(self, name: str, running: RunningPlugin) -> None:
+    async def take_down(self, name: str, running: RunningPlugin, why: str = "") -> None:
         """Remove a plugin's handlers, run its `shutdown`, release what it holds.
 
-        Finishes even if the caller is cancelled, and releases even if `shutdown` fails.
+        Finishes even if the caller is cancelled, and releases even if `shutdown` fails. ``why``
+        says what its violations were, when they are what it is unmounted for.
 
         Raises:
             ShutdownError: When `shutdown` failed.
             PluginTimeout: When it did not finish within `shutdown_timeout`.
         """
-        await finish(self._end(name, running, shutdown=True))
+        await finish(self._end(name, running, shutdown=True, why=why))
 
-    async def _end(self, name: str, running: RunningPlugin, *, shutdown: bool) -> None:
+    async def _end(
+        self, name: str, running: RunningPlugin, *, shutdown: bool, why: str = ""
+    ) -> None:
         running.scope.close()
         self.hooks.remove_owner(name)
         try:
             if shutdown:
                 async with asyncio.timeout(self.shutdown_timeout):
-                    await running.live.shutdown()
+                    await running.live.shutdown(why)
         except PluginError:
             raise
         except TimeoutError as err:

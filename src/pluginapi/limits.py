@@ -209,10 +209,12 @@ class UnmountBehavior:
     Attributes:
         auto_unmount: Unload the plugin when the threshold is reached.
         log_violations: Log every violation with level WARNING.
+        quarantine: Refuse the plugin for a while after it was unmounted.
     """
 
     auto_unmount: bool = True
     log_violations: bool = True
+    quarantine: bool = True
 
 
 class ViolationTracker:
@@ -269,6 +271,13 @@ class ViolationTracker:
             return self._total
         since = now - self.window_seconds
         return sum(1 for violation in self._kept if violation.at > since)
+
+    @property
+    def window(self) -> str:
+        """Which violations count, for messages."""
+        if self.window_seconds is None:
+            return "since it was loaded or they were reset"
+        return f"within {self.window_seconds:g} s"
 
     @property
     def threshold_reached(self) -> bool:

@@ -32,9 +32,11 @@ from pluginapi.limits import (
     limits_in_process,
 )
 from pluginapi.loader import PluginLoader
-from pluginapi.monitor import HookMetrics, PluginMetrics, ResourceMonitor
+from pluginapi.monitor import PluginMetrics, ResourceMonitor
+from pluginapi.monitor.plugin_metrics import plugin_metrics
 from pluginapi.monitor.rates import Rates
 from pluginapi.plugin_file import SUFFIXES
+from pluginapi.quarantine import Quarantine
 
 if TYPE_CHECKING:
     from pluginapi.hooks import HandlerStats
@@ -49,6 +51,8 @@ __all__ = ["PluginRegistry", "find_plugin_files"]
 logger = logging.getLogger("pluginapi.registry")
 
 _SUFFIXES: Final = tuple(SUFFIXES)
+# Of a limit: what hovers around it is not told as falling below it over and over.
+_RECOVERED: Final = 0.95
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class _Loaded:
     unmount: UnmountBehavior | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     rates: Rates = field(default_factory=Rates)
+    above: set[ViolationType] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -118,6 +123,7 @@ class PluginRegistry:
         violation_threshold: Violations that unmount a plugin.
         violation_window: Count only violations of the last so many seconds; None counts all.
         unmount_behavior: What follows when the threshold is reached.
+        quarantine: Refuses plugins that were unmounted; one minute at first, unless given.
     """
 
     def __init__(
@@ -133,6 +139,7 @@ class PluginRegistry:
         violation_threshold: int = 10,
         violation_window: float | None = None,
         unmount_behavior: UnmountBehavior | None = None,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self.loader = loader
         self.hooks = hooks if hooks is not None else HookRegistry()
@@ -141,6 +148,7 @@ class PluginRegistry:
         self.service_grants = {name: tuple(each) for name, each in (service_grants or {}).items()}
         self.violation_threshold = violation_threshold
         self.violation_window = violation_window
+        self.quarantine = Quarantine() if quarantine is None else quarantine
         self._unmount_behavior = unmount_behavior or UnmountBehavior()
         self._lifecycle = PluginLifecycle(
             loader,
@@ -149,6 +157,7 @@ class PluginRegistry:
             init_timeout,
             shutdown_timeout,
             granted=lambda name: self.service_grants.get(name, ()),
+            resources=self._resources,
         )
         self._lock = threading.RLock()
         self._state = _State()
@@ -251,6 +260,8 @@ class PluginRegistry:
         Raises:
             SecurityError: When a check refuses; no byte of the plugin ran.
             AlreadyLoaded: When a plugin of this name is loaded or being loaded.
+            ResourceViolation: With code ``limits.quarantined`` when it was unmounted for its
+                violations a short time ago.
             LoadError: When the library or module cannot be loaded.
             InitializationError: When `init` or `register_hooks` failed.
             PluginTimeout: When they did not finish within `init_timeout`.
@@ -261,6 +272,7 @@ class PluginRegistry:
         with self._lock:
             self._remember(inspection.finding)
         self.loader.require(inspection, trust_level)
+        self.quarantine.check(name, inspection.file.sha3_512)
         with self._lock:
             self._reserve(name)
         try:
@@ -363,6 +375,9 @@ class PluginRegistry:
             ShutdownError: When its `shutdown` failed.
             PluginTimeout: When its `shutdown` did not finish within `shutdown_timeout`.
         """
+        await self._unload(name)
+
+    async def _unload(self, name: str, why: str = "") -> None:
         with self._lock:
             loaded = self._require_loaded(name)
             if loaded.unloading:
@@ -378,19 +393,19 @@ class PluginRegistry:
         finally:
             # Also when the announcement is cancelled or a handler of it fails.
             try:
-                await self._lifecycle.take_down(name, loaded.running)
+                await self._lifecycle.take_down(name, loaded.running, why)
             finally:
                 with self._lock:
                     del self._state.loaded[name]
                 loaded.gone.set()
         logger.info("unloaded plugin %s", name)
 
-    async def _unload_quietly(self, loaded: _Loaded) -> None:
+    async def _unload_quietly(self, loaded: _Loaded, why: str = "") -> None:
         name = loaded.known.manifest.name
         if self._state.loaded.get(name) is not loaded or loaded.unloading:
             return
         try:
-            await self.unload_plugin(name)
+            await self._unload(name, why)
         except PluginError as err:
             logger.warning("plugin %s did not unload cleanly: %s", name, err)
 
@@ -570,16 +585,21 @@ class PluginRegistry:
         with self._lock:
             loaded = self._require_loaded(name)
             behavior = loaded.unmount or self._unmount_behavior
-            reached = loaded.tracker.record(violation)
+            reached = loaded.tracker.record(violation) and behavior.auto_unmount
+            if reached and not loaded.unloading:
+                # No new calls from here on: those that run go on until it is unloaded.
+                self.hooks.pause_owner(name)
+                loaded.status = PluginStatus.INACTIVE
         if behavior.log_violations:
             logger.warning(
-                "plugin %s violated %s; %d of %d violations",
+                "plugin %s violated %s; %d of %d violations %s",
                 name,
                 violation,
                 loaded.tracker.count(),
                 loaded.tracker.violation_threshold,
+                loaded.tracker.window,
             )
-        return loaded if reached and behavior.auto_unmount else None
+        return loaded if reached else None
 
     def _start_unmount(self, loaded: _Loaded, violation: Violation) -> None:
         task = asyncio.ensure_future(self._unmount(loaded, violation))
@@ -588,33 +608,63 @@ class PluginRegistry:
         task.add_done_callback(self._background.discard)
 
     async def _unmount(self, loaded: _Loaded, violation: Violation) -> None:
+        """Unload a plugin, with what force it takes, and refuse it for a while."""
         name = loaded.known.manifest.name
+        behavior = loaded.unmount or self._unmount_behavior
         with self._lock:
             # By identity: a plugin that was loaded again since has done nothing yet.
             if self._state.loaded.get(name) is not loaded or loaded.unloading:
                 return
             threshold = loaded.tracker.violation_threshold
-        logger.error(
-            "unmounting plugin %s: %d violations reached the threshold %d; the last was %s. "
-            "To change this raise the plugin's limits or `violation_threshold` in [monitoring].",
-            name,
-            loaded.tracker.count(),
-            threshold,
-            violation,
+        why = (
+            f"{loaded.tracker.count()} violations {loaded.tracker.window} reached the threshold "
+            f"{threshold}; the last was {violation}"
         )
-        await self._unload_quietly(loaded)
+        logger.error(
+            "unmounting plugin %s, whose calls are refused already: %s. To change this raise the "
+            "plugin's limits or `violation_threshold` in [monitoring].",
+            name,
+            why,
+        )
+        await self._unload_quietly(loaded, why)
+        seconds = 0.0
+        if behavior.quarantine:
+            seconds = self.quarantine.add(name, loaded.known.hash, f"the last was {violation}")
+        if seconds:
+            logger.error("plugin %s is in quarantine for %g s", name, seconds)
         self._mark_failed(
             loaded.known.path,
             loaded.known.hash,
             ResourceViolation(
-                f"plugin {name!r} was unmounted after {threshold} violations; the last was "
-                f"{violation}",
+                f"plugin {name!r} was unmounted: {why}",
                 code="limits.unmounted",
                 plugin=name,
                 hint="raise its limits, or `violation_threshold` in section [monitoring] of "
-                "pluginapi.toml, then load it again",
+                "pluginapi.toml, then load it again"
+                + (f"; that is refused for {seconds:g} s" if seconds else ""),
             ),
         )
+
+    def release_quarantine(self, name: str) -> bool:
+        """Let a plugin be loaded again now; tell whether it was in quarantine."""
+        return self.quarantine.release(name)
+
+    def _resources(self, manifest: PluginManifest) -> dict[str, Any]:
+        """Return what a plugin is told of itself."""
+        with self._lock:
+            loaded = self._state.loaded.get(manifest.name)
+        if loaded is None:
+            # It is being loaded.
+            limits, used, count = self.loader.limits_for(manifest), None, 0
+        else:
+            limits, count = loaded.limits, loaded.tracker.count()
+            used = PluginMetrics.of_usage(manifest.name, loaded.running.live.usage())
+        return {
+            "limits": limits.to_dict(),
+            "usage": {kind.value: used and used.amount_of(kind) for kind in ViolationType},
+            "violations": count,
+            "threshold": self.violation_threshold,
+        }
 
     def _on_cpu_time(self, owner: str | None, hook: str, cpu_ns: int) -> None:
         """Turn the CPU time of one handler call into a violation where it passed the limit."""
@@ -668,36 +718,8 @@ class PluginRegistry:
     def _metrics(
         self, name: str, loaded: _Loaded, stats: Sequence[HandlerStats], *, now: bool
     ) -> PluginMetrics:
-        (services,) = loaded.running.context.service_stats()
-        usage = loaded.running.live.usage(now=now)
-        hooks = _by_hook(stats)
-        calls = sum(each.calls for each in hooks)
-        cpu_ms = usage.cpu_time_ms
-        if cpu_ms is None:
-            # In this process: what its operations took of the host's threads.
-            cpu_ms = sum(each.cpu_time_ms for each in hooks)
-        cpu_rate = loaded.rates.per_second("cpu", cpu_ms)
-        return PluginMetrics(
-            name=name,
-            heap_bytes=usage.heap_bytes,
-            cpu_time_ms=cpu_ms,
-            thread_count=usage.thread_count,
-            fd_count=usage.fd_count,
-            connection_count=usage.connection_count,
-            violation_count=loaded.tracker.count(),
-            calls=calls,
-            errors=sum(each.errors for each in hooks),
-            service_calls=sum(services.calls.values()),
-            service_errors=sum(services.errors.values()),
-            service_refusals=services.refused,
-            heap_peak_bytes=usage.heap_peak_bytes,
-            resident_bytes=usage.resident_bytes,
-            cpu_percent=None if cpu_rate is None else cpu_rate / 10,
-            calls_per_second=loaded.rates.per_second("calls", calls),
-            pid=usage.pid,
-            uptime_seconds=usage.uptime_seconds,
-            restarts=usage.restarts,
-            hooks=hooks,
+        return plugin_metrics(
+            name, loaded.running, stats, loaded.tracker.count(), loaded.rates, now=now
         )
 
     # What a monitor needs
@@ -720,10 +742,26 @@ class PluginRegistry:
             loaded = tuple(self._state.loaded.items())
         for name, each in loaded:
             # In this process there is the heap of native plugins alone, which is known anyway.
-            if name in over or each.running.live.heap_limit is not None:
+            if name in over or each.above or each.running.live.heap_limit is not None:
                 used = PluginMetrics.of_usage(name, each.running.live.usage(now=False))
-                found += ((name, violation) for violation in used.violations_of(each.limits))
+                violations = used.violations_of(each.limits)
+                found += ((name, violation) for violation in violations)
+                self._note_recovery(name, each, used, {each.type for each in violations})
         return found
+
+    @staticmethod
+    def _note_recovery(
+        name: str, loaded: _Loaded, used: PluginMetrics, violated: set[ViolationType]
+    ) -> None:
+        """Say once when something that was above its limit is clearly below it again."""
+        loaded.above |= violated
+        for kind in tuple(loaded.above - violated):
+            amount, limit = used.amount_of(kind), getattr(loaded.limits, kind.value)
+            if amount is None or amount < limit * _RECOVERED:
+                loaded.above.discard(kind)
+                logger.info(
+                    "plugin %s is below %s again: %s of %d", name, kind.value, amount, limit
+                )
 
     def monitored(self) -> list[PluginMetrics]:
         """Return the metrics of all loaded plugins, of processes as they were measured last."""
@@ -741,23 +779,6 @@ class PluginRegistry:
         monitor = ResourceMonitor(self, interval=interval)
         monitor.start()
         return monitor
-
-
-def _by_hook(stats: Sequence[HandlerStats]) -> tuple[HookMetrics, ...]:
-    """Add up what the handlers of one plugin did, by hook."""
-    hooks: dict[str, list[HandlerStats]] = {}
-    for each in stats:
-        hooks.setdefault(each.hook, []).append(each)
-    return tuple(
-        HookMetrics(
-            hook=hook,
-            calls=sum(each.calls for each in handlers),
-            errors=sum(each.errors for each in handlers),
-            wall_time_ms=sum(each.wall_ns for each in handlers) / 1e6,
-            cpu_time_ms=sum(each.cpu_ns for each in handlers) / 1e6,
-        )
-        for hook, handlers in hooks.items()
-    )
 
 
 def _info_of_loaded(loaded: _Loaded) -> PluginInfo:

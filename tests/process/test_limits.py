@@ -12,7 +12,13 @@ import pytest
 
 from pluginapi import PluginRegistry, ResourceLimits, Violation, ViolationType
 from pluginapi.errors import HookError, PluginError
-from pluginapi.process import PluginProcess, PluginProcessManager, ProcessSettings, ProcessState
+from pluginapi.process import (
+    EndReason,
+    PluginProcess,
+    PluginProcessManager,
+    ProcessSettings,
+    ProcessState,
+)
 from pluginapi.sandbox.cgroups import CgroupConfig
 from pluginapi.sandbox.config import SandboxConfig
 from process.conftest import SLOWER
@@ -246,3 +252,61 @@ async def test_limits_hold_after_a_restart(doer: Doer) -> None:
     calling = asyncio.create_task(doer.do(SPIN.format(0.15)))
     assert await doer.seen(ViolationType.CPU_TIME)
     await calling
+
+
+async def test_a_plugin_is_told_what_it_uses(
+    forge: Forge, registry: PluginRegistry, manager: PluginProcessManager
+) -> None:
+    """Each time anew: three descriptors are opened in between."""
+    del manager
+    path = forge.plugin(
+        "acme.curious",
+        """
+def init(self, context):
+    self.context = context
+def register_hooks(self, hooks):
+    hooks.register("shout", 200, self.look)
+def look(self, text):
+    kept = [open("/dev/null") for _ in range(int(text))]
+    return str(self.context.get(ContextKey.Resources)["usage"]["max_file_descriptors"])
+""",
+        top_level="from pluginapi import ContextKey",
+    )
+    await registry.load_plugin(path, isolation="process")
+    assert [await registry.hooks.execute("shout", text) for text in "030"] == ["0", "3", "0"]
+    await registry.unload_all()
+
+
+@pytest.mark.parametrize(("ignores", "signal"), [(False, "SIGTERM"), (True, "SIGKILL")])
+async def test_one_that_does_not_shut_down_is_terminated_then_killed(
+    forge: Forge,
+    registry: PluginRegistry,
+    manager: PluginProcessManager,
+    ignores: bool,
+    signal: str,
+) -> None:
+    path = forge.plugin(
+        "acme.stubborn",
+        f"""
+def init(self, context):
+    if {ignores}:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def shutdown(self):
+    time.sleep(60)
+""",
+        top_level="import signal, time",
+    )
+    name = await registry.load_plugin(path, isolation="process")
+    process = manager.get(name)
+    assert process is not None
+    for _ in range(10):
+        registry.record_violation(name, Violation.now(ViolationType.THREADS, 9, 4, "test"))
+    deadline = time.monotonic() + 20 * SLOWER
+    while registry.is_loaded(name):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    end = process.last_end
+    assert end is not None
+    assert end.reason is EndReason.LIMITS
+    assert signal in str(end)
+    assert "reached the threshold 10; the last was max_threads: used 9 threads" in end.detail

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from pluginapi.limits import ResourceLimits, Violation, ViolationType
 
 __all__ = ["HookMetrics", "PluginMetrics", "PluginUsage"]
+
+_MEASURED: Final = {
+    ViolationType.HEAP_MEMORY: "heap_bytes",
+    ViolationType.THREADS: "thread_count",
+    ViolationType.FILE_DESCRIPTORS: "fd_count",
+    ViolationType.CONNECTIONS: "connection_count",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,17 +142,17 @@ class PluginMetrics:
 
         Processor time is not among them: its limit is per operation, and this is the sum of all.
         """
-        used = (
-            (ViolationType.HEAP_MEMORY, self.heap_bytes),
-            (ViolationType.THREADS, self.thread_count),
-            (ViolationType.FILE_DESCRIPTORS, self.fd_count),
-            (ViolationType.CONNECTIONS, self.connection_count),
-        )
         return tuple(
             Violation.now(kind, amount, limit, "monitor")
-            for kind, amount in used
-            if amount is not None and amount > (limit := getattr(limits, kind.value))
+            for kind in _MEASURED
+            if (amount := self.amount_of(kind)) is not None
+            and amount > (limit := getattr(limits, kind.value))
         )
+
+    def amount_of(self, kind: ViolationType) -> int | None:
+        """Return what is used of a resource now; None of processor time, and when not known."""
+        name = _MEASURED.get(kind)
+        return None if name is None else getattr(self, name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON-representable values."""

@@ -137,6 +137,12 @@ class Worker:
                 hint="the reason why its process ended says more",
             ) from err
 
+    def terminate(self) -> None:
+        """Ask it to end by SIGTERM; one that has ended already is passed over."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if not self._released:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+
     def kill(self) -> None:
         """End it now; one that has ended already is passed over."""
         with self._lock, contextlib.suppress(ProcessLookupError):

@@ -269,10 +269,22 @@ class PluginProcess:
                     self._enter(ProcessState.STOPPED)
             raise
 
-    def stop(self, grace: float | None = None) -> None:
-        """Let the plugin shut down, and end the process; after ``grace`` seconds by SIGKILL.
+    def stop(
+        self,
+        grace: float | None = None,
+        *,
+        reason: EndReason = EndReason.MANUAL,
+        detail: str = "stopped on request",
+    ) -> None:
+        """Let the plugin shut down, and end the process; after ``grace`` seconds by SIGTERM.
 
-        A process that waits for its restart is not started again. Idempotent.
+        SIGKILL follows when that does not end it within the settings' ``terminate_grace``. A
+        process that waits for its restart is not started again. Idempotent.
+
+        Args:
+            grace: Seconds; None for the settings' ``stop_grace``.
+            reason: Why it ends, for its status.
+            detail: What led to it.
 
         Raises:
             ShutdownError: When the plugin's shutdown failed; the process has ended all the same.
@@ -288,7 +300,7 @@ class PluginProcess:
             self._enter(ProcessState.STOPPING)
             if self._health is not None:
                 self._health.stop()
-            self._doom = self._doom or Doom(EndReason.MANUAL, "stopped on request")
+            self._doom = self._doom or Doom(reason, detail)
         deadline = time.monotonic() + grace
         failure: PluginError | None = None
         if running:
@@ -299,8 +311,12 @@ class PluginProcess:
                 pass
             except PluginError as err:
                 failure = load_failure(err, self.name)
-        if not running or not worker.wait(deadline - time.monotonic()):
+        if not running:
             worker.kill()
+        elif not worker.wait(deadline - time.monotonic()):
+            worker.terminate()
+            if not worker.wait(self.settings.terminate_grace):
+                worker.kill()
         self._await_end(worker)
         if failure is not None:
             raise failure

@@ -14,6 +14,7 @@ _BOUNDS: Final = {
     "call_timeout": (0.001, 3600.0),
     "start_timeout": (0.01, 3600.0),
     "stop_grace": (0.0, 3600.0),
+    "terminate_grace": (0.0, 3600.0),
     "hang_grace": (0.0, 3600.0),
     "health_interval": (0.0, 86_400.0),
     "backoff_first": (0.001, 3600.0),
@@ -33,7 +34,8 @@ class ProcessSettings:
         call_timeout: Seconds that a call of a handler may take. A plugin that lets it pass and
             does not answer within ``hang_grace`` after it is ended as hung.
         start_timeout: Seconds until a new process has joined its channel.
-        stop_grace: Seconds between the request to shut down and SIGKILL.
+        stop_grace: Seconds between the request to shut down and SIGTERM.
+        terminate_grace: Seconds between SIGTERM and SIGKILL.
         hang_grace: Seconds, see ``call_timeout``.
         health_interval: Seconds between two looks whether an idle process answers; 0 for none.
         backoff_first: Seconds before the first restart; each further one waits twice as long.
@@ -52,6 +54,7 @@ class ProcessSettings:
     call_timeout: float = 5.0
     start_timeout: float = 10.0
     stop_grace: float = 5.0
+    terminate_grace: float = 0.5
     hang_grace: float = 1.0
     health_interval: float = 30.0
     backoff_first: float = 0.1

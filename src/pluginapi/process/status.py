@@ -39,6 +39,8 @@ class EndReason(Enum):
     """It was ended since it broke the protocol of its channel, or closed it."""
     START = "start"
     """It was ended since its plugin could not be loaded."""
+    LIMITS = "limits"
+    """It was ended since its plugin violated its limits too often."""
     MANUAL = "manual"
     """It was stopped or killed on request."""
     NURSERY = "nursery"

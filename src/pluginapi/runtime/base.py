@@ -39,8 +39,12 @@ class LivePlugin(Protocol):
     async def register_hooks(self, hooks: HookScope) -> None:
         """Let the plugin register its handlers; raises `InitializationError`."""
 
-    async def shutdown(self) -> None:
-        """Run the plugin's own clean-up; raises `ShutdownError`."""
+    async def shutdown(self, why: str = "") -> None:
+        """Run the plugin's own clean-up; raises `ShutdownError`.
+
+        Args:
+            why: What its violations were, when they are what it is unmounted for.
+        """
 
     def close(self) -> None:
         """Release everything that the plugin holds in this process."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -30,6 +31,7 @@ from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.process.handler import ProcessHandler
 from pluginapi.process.manager import SAME_SANDBOX, SameSandbox
 from pluginapi.process.source import plugin_source
+from pluginapi.process.status import EndReason
 from pluginapi.runtime.native import check_config, check_native
 from pluginapi.runtime.threads import run_in_daemon_thread
 
@@ -45,9 +47,9 @@ if TYPE_CHECKING:
 
 __all__ = ["IsolatedPlugin", "load_isolated"]
 
-# Live objects, and what the worker has of its own: they cannot, or need not, be pushed.
+# Live objects, what the worker has of its own, and what is looked at anew each time.
 _NOT_PUSHED: Final = frozenset(
-    {"DatabaseConnection", "HttpClient", "CacheManager", "Logger", "Configuration"}
+    {"DatabaseConnection", "HttpClient", "CacheManager", "Logger", "Configuration", "Resources"}
 )
 
 
@@ -175,8 +177,8 @@ class IsolatedPlugin:
             hooks.register(spec.hook, spec.priority, handler, before=spec.before, after=spec.after)
             process.handlers.append(handler)
 
-    async def shutdown(self) -> None:
-        """Run the plugin's shutdown and end its process.
+    async def shutdown(self, why: str = "") -> None:
+        """Run the plugin's shutdown and end its process; ``why`` when its violations led to it.
 
         Raises:
             ShutdownError: When its shutdown failed; the process has ended all the same.
@@ -184,7 +186,10 @@ class IsolatedPlugin:
         process = self.process
         if process is not None:
             name = f"plugin-{self.manifest.name}-shutdown"
-            await run_in_daemon_thread(process.stop, name=name)
+            reason = EndReason.LIMITS if why else EndReason.MANUAL
+            detail = why or "stopped on request"
+            stop = partial(process.stop, reason=reason, detail=detail)
+            await run_in_daemon_thread(stop, name=name)
 
     def on_violation(self, report: Callable[[Violation], object]) -> None:
         """Report what is seen between two looks of the monitor; on any thread."""

@@ -369,12 +369,13 @@ class NativePlugin:
                 "register_hooks", InitializationError, "lifecycle.init_failed", result
             )
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, why: str = "") -> None:
         """Wait for running handlers, then call the plugin's shutdown. New calls are refused.
 
         Raises:
             ShutdownError: When it returned an error; the plugin counts as shut down all the same.
         """
+        del why
         result = await self._in_thread("shutdown", self._instance.shutdown)
         if result[0] < 0:
             raise self.failure("shutdown", ShutdownError, "lifecycle.shutdown_failed", result)

@@ -103,12 +103,13 @@ class PythonPlugin:
         """
         await self._call("register_hooks", hooks, InitializationError)
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, why: str = "") -> None:
         """Call the plugin's `shutdown`.
 
         Raises:
             ShutdownError: The plugin raised; its exception is the cause.
         """
+        del why
         await self._call("shutdown", None, ShutdownError)
 
     def heap_bytes(self) -> int | None:
