@@ -54,6 +54,9 @@ class OtherRuntime:
     def on_violation(self, report: Any) -> None:
         pass
 
+    def on_kill(self, report: Any) -> None:
+        pass
+
     def limits_in_force(self) -> tuple[()]:
         return ()
 

@@ -127,6 +127,10 @@ class MonitoringConfig:
         quarantine_secs: Refuse a plugin that was unmounted for so many seconds, and each further
             time for twice as long; 0 refuses none.
         quarantine_most_secs: The longest that it is refused.
+        security_log: The file that loads, refusals, grants, violations and kills are written to,
+            JSON lines, or None.
+        security_log_bytes: Size at which it is rotated.
+        security_log_files: Rotated files that are kept.
     """
 
     enabled: bool = True
@@ -137,6 +141,9 @@ class MonitoringConfig:
     log_violations: bool = True
     quarantine_secs: float = 60.0
     quarantine_most_secs: float = 3600.0
+    security_log: Path | None = None
+    security_log_bytes: int = 10 << 20
+    security_log_files: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,6 +482,11 @@ def _monitoring(table: Table) -> MonitoringConfig:
         quarantine_most_secs=table.seconds(
             "quarantine_most_secs", default.quarantine_most_secs, 0.0, 24 * _HOUR
         ),
+        security_log=table.optional_path("security_log"),
+        security_log_bytes=table.size(
+            "security_log_bytes", default.security_log_bytes, 4096, 1 << 40
+        ),
+        security_log_files=table.integer("security_log_files", default.security_log_files, 0, 999),
     )
     table.refuse_unknown()
     return config

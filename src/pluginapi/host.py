@@ -25,6 +25,7 @@ from pluginapi.wiring import open_security
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pluginapi.export.security_log import SecurityLog
     from pluginapi.monitor import ResourceMonitor
     from pluginapi.security import PluginSecurity
 
@@ -74,6 +75,7 @@ class PluginHost:
         context: What plugins see of the server; fill it before `start`.
         security: Decides what may load.
         registry: The plugins.
+        security_log: Where `[monitoring] security_log` says that it is, or None.
         monitor: The running monitor, or None.
         start_report: What the last `start` did, or None.
     """
@@ -84,6 +86,7 @@ class PluginHost:
         self.points = define_standard_hooks(self.hooks)
         self.context = PluginContext()
         self.security = open_security(config) if security is None else security
+        self.security_log = _security_log(config)
         self.registry = PluginRegistry(
             PluginLoader(
                 self.security,
@@ -107,6 +110,7 @@ class PluginHost:
             quarantine=Quarantine(
                 config.monitoring.quarantine_secs, config.monitoring.quarantine_most_secs
             ),
+            security_log=self.security_log,
         )
         self.monitor: ResourceMonitor | None = None
         self.start_report: StartReport | None = None
@@ -238,6 +242,9 @@ class PluginHost:
                 report = await self.registry.unload_all()
             finally:
                 await asyncio.to_thread(self.registry.loader.close)
+                if self.security_log is not None:
+                    # It is opened again by the next event.
+                    self.security_log.close()
                 self._phase = _Phase.STOPPED
         return report
 
@@ -252,3 +259,16 @@ class PluginHost:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+def _security_log(config: HostConfig) -> SecurityLog | None:
+    settings = config.monitoring
+    if settings.security_log is None:
+        return None
+    from pluginapi.export.security_log import SecurityLog  # noqa: PLC0415 - few hosts have one
+
+    return SecurityLog(
+        settings.security_log,
+        max_bytes=settings.security_log_bytes,
+        backups=settings.security_log_files,
+    )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,7 +19,7 @@ from pluginapi.errors import (
 )
 from pluginapi.hooks import HookRegistry, PluginEvent
 from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
-from pluginapi.lifecycle import PluginLifecycle, RunningPlugin
+from pluginapi.lifecycle import PluginLifecycle
 from pluginapi.limits import (
     LimitInForce,
     ResourceLimits,
@@ -31,77 +29,35 @@ from pluginapi.limits import (
     ViolationType,
     limits_in_process,
 )
-from pluginapi.loader import PluginLoader
+from pluginapi.loader import Inspection, PluginLoader
 from pluginapi.monitor import PluginMetrics, ResourceMonitor
 from pluginapi.monitor.plugin_metrics import plugin_metrics
-from pluginapi.monitor.rates import Rates
-from pluginapi.plugin_file import SUFFIXES
+from pluginapi.monitor.totals import Totals
 from pluginapi.quarantine import Quarantine
+from pluginapi.registry_state import (
+    Known,
+    Loaded,
+    State,
+    describe,
+    find_plugin_files,
+    info_of_loaded,
+)
 
 if TYPE_CHECKING:
+    from pluginapi.export.security_log import SecurityLog
     from pluginapi.hooks import HandlerStats
     from pluginapi.isolation import Isolation
     from pluginapi.manifest import PluginManifest
     from pluginapi.process import PluginProcess
     from pluginapi.scan import Finding
-    from pluginapi.security import TrustLevel, Verdict
+    from pluginapi.security import TrustLevel
 
 __all__ = ["PluginRegistry", "find_plugin_files"]
 
 logger = logging.getLogger("pluginapi.registry")
 
-_SUFFIXES: Final = tuple(SUFFIXES)
 # Of a limit: what hovers around it is not told as falling below it over and over.
 _RECOVERED: Final = 0.95
-
-
-@dataclass(slots=True)
-class _Known:
-    """A discovered file; `status` and `error` are what it has while it is not loaded."""
-
-    path: Path
-    hash: str
-    size: int
-    modified: float
-    manifest: PluginManifest
-    verdict: Verdict
-    status: PluginStatus
-    error: PluginError | None
-
-    @classmethod
-    def of(cls, found: Finding) -> _Known:
-        verdict = found.verdict
-        return cls(
-            path=found.path,
-            hash=found.sha3_512,
-            size=found.size,
-            modified=found.modified,
-            manifest=found.manifest,
-            verdict=verdict,
-            status=PluginStatus.AVAILABLE if verdict.allowed else PluginStatus.UNTRUSTED,
-            error=verdict.error(),
-        )
-
-
-@dataclass(slots=True)
-class _Loaded:
-    known: _Known
-    running: RunningPlugin
-    limits: ResourceLimits
-    tracker: ViolationTracker
-    status: PluginStatus = PluginStatus.ACTIVE
-    unloading: bool = False
-    unmount: UnmountBehavior | None = None
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    rates: Rates = field(default_factory=Rates)
-    above: set[ViolationType] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _State:
-    known: dict[Path, _Known] = field(default_factory=dict)
-    loaded: dict[str, _Loaded] = field(default_factory=dict)
-    loading: dict[str, asyncio.Event] = field(default_factory=dict)
 
 
 class PluginRegistry:
@@ -124,6 +80,11 @@ class PluginRegistry:
         violation_window: Count only violations of the last so many seconds; None counts all.
         unmount_behavior: What follows when the threshold is reached.
         quarantine: Refuses plugins that were unmounted; one minute at first, unless given.
+        security_log: Takes what concerns security: loads, refusals, grants, violations and what
+            followed from them. The caller closes it.
+
+    Attributes:
+        totals: What plugins did in all of their loads.
     """
 
     def __init__(
@@ -140,6 +101,7 @@ class PluginRegistry:
         violation_window: float | None = None,
         unmount_behavior: UnmountBehavior | None = None,
         quarantine: Quarantine | None = None,
+        security_log: SecurityLog | None = None,
     ) -> None:
         self.loader = loader
         self.hooks = hooks if hooks is not None else HookRegistry()
@@ -149,6 +111,8 @@ class PluginRegistry:
         self.violation_threshold = violation_threshold
         self.violation_window = violation_window
         self.quarantine = Quarantine() if quarantine is None else quarantine
+        self.totals = Totals()
+        self._security_log = security_log
         self._unmount_behavior = unmount_behavior or UnmountBehavior()
         self._lifecycle = PluginLifecycle(
             loader,
@@ -160,7 +124,7 @@ class PluginRegistry:
             resources=self._resources,
         )
         self._lock = threading.RLock()
-        self._state = _State()
+        self._state = State()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: tuple[PluginProcess, ...] = ()
         self._background: set[asyncio.Task[None]] = set()
@@ -219,7 +183,7 @@ class PluginRegistry:
             return ScanReport(tuple(self._info(path) for path in kept), problems)
 
     def _remember(self, found: Finding) -> None:
-        known = _Known.of(found)
+        known = Known.of(found)
         before = self._state.known.get(known.path)
         if (
             before is not None
@@ -271,8 +235,12 @@ class PluginRegistry:
         name = inspection.manifest.name
         with self._lock:
             self._remember(inspection.finding)
-        self.loader.require(inspection, trust_level)
-        self.quarantine.check(name, inspection.file.sha3_512)
+        try:
+            self.loader.require(inspection, trust_level)
+            self.quarantine.check(name, inspection.file.sha3_512)
+        except PluginError as err:
+            self._note("refuse", name, _facts(inspection), code=err.code, message=err.message)
+            raise
         with self._lock:
             self._reserve(name)
         try:
@@ -280,8 +248,8 @@ class PluginRegistry:
                 inspection, self.configs.get(name, {}), isolation
             )
             with self._lock:
-                known = self._state.known[inspection.file.path] = _Known.of(inspection.finding)
-                loaded = self._state.loaded[name] = _Loaded(
+                known = self._state.known[inspection.file.path] = Known.of(inspection.finding)
+                loaded = self._state.loaded[name] = Loaded(
                     known,
                     running,
                     self.loader.limits_for(inspection.manifest),
@@ -290,14 +258,28 @@ class PluginRegistry:
                     ),
                 )
             running.live.on_violation(lambda violation: self._on_event(name, violation))
+            running.live.on_kill(lambda reason, detail: self._on_kill(name, reason, detail))
         except PluginError as err:
             err.plugin = err.plugin or name
+            self._note("refuse", name, _facts(inspection), code=err.code, message=err.message)
             self._mark_failed(inspection.file.path, inspection.file.sha3_512, err)
             raise
         finally:
             with self._lock:
                 self._state.loading.pop(name).set()
         logger.info("loaded plugin %s %s", name, inspection.manifest.version)
+        self._note(
+            *("load", name, _facts(inspection)),
+            trust_level=inspection.verdict.trust_level.name.lower(),
+            limits=[str(each) for each in self.get_limits_in_force(name)],
+        )
+        needs = inspection.manifest.requirements
+        self._note(
+            *("grant", name, _facts(inspection)),
+            context_read=list(needs.context_read),
+            context_write=list(needs.context_write),
+            services=list(running.context.services),
+        )
         try:
             await self._announce("on_plugin_load", known)
         except BaseException:
@@ -393,14 +375,18 @@ class PluginRegistry:
         finally:
             # Also when the announcement is cancelled or a handler of it fails.
             try:
-                await self._lifecycle.take_down(name, loaded.running, why)
+                try:
+                    self.totals.unloaded(self.get_plugin_metrics(name))
+                finally:
+                    await self._lifecycle.take_down(name, loaded.running, why)
             finally:
                 with self._lock:
                     del self._state.loaded[name]
                 loaded.gone.set()
         logger.info("unloaded plugin %s", name)
+        self._note("unload", name, why=why or "on request")
 
-    async def _unload_quietly(self, loaded: _Loaded, why: str = "") -> None:
+    async def _unload_quietly(self, loaded: Loaded, why: str = "") -> None:
         name = loaded.known.manifest.name
         if self._state.loaded.get(name) is not loaded or loaded.unloading:
             return
@@ -449,7 +435,7 @@ class PluginRegistry:
             self.hooks.resume_owner(name)
             loaded.status = PluginStatus.ACTIVE
 
-    async def _announce(self, hook: str, known: _Known) -> None:
+    async def _announce(self, hook: str, known: Known) -> None:
         if hook in self.hooks:
             event = PluginEvent(known.manifest.name, str(known.manifest.version))
             await self.hooks.execute(hook, event)
@@ -461,7 +447,7 @@ class PluginRegistry:
         with self._lock:
             infos = [self._info(path) for path in self._state.known]
             infos += [
-                _info_of_loaded(loaded)
+                info_of_loaded(loaded)
                 for loaded in self._state.loaded.values()
                 if self._describes_another(loaded)
             ]
@@ -470,7 +456,7 @@ class PluginRegistry:
     def list_loaded_plugins(self) -> list[PluginInfo]:
         """Describe the loaded plugins, ACTIVE or INACTIVE."""
         with self._lock:
-            infos = [_info_of_loaded(loaded) for loaded in self._state.loaded.values()]
+            infos = [info_of_loaded(loaded) for loaded in self._state.loaded.values()]
         return sorted(infos, key=lambda info: info.name)
 
     def get_available_plugins(self) -> list[PluginInfo]:
@@ -489,7 +475,7 @@ class PluginRegistry:
         """
         with self._lock:
             if name in self._state.loaded:
-                return _info_of_loaded(self._state.loaded[name])
+                return info_of_loaded(self._state.loaded[name])
             paths = self._paths_of(name)
             if not paths:
                 raise _not_found(name)
@@ -516,7 +502,7 @@ class PluginRegistry:
             path for path, known in self._state.known.items() if known.manifest.name == name
         )
 
-    def _require_loaded(self, name: str) -> _Loaded:
+    def _require_loaded(self, name: str) -> Loaded:
         loaded = self._state.loaded.get(name)
         if loaded is None:
             known = bool(self._paths_of(name))
@@ -528,7 +514,7 @@ class PluginRegistry:
             )
         return loaded
 
-    def _describes_another(self, loaded: _Loaded) -> bool:
+    def _describes_another(self, loaded: Loaded) -> bool:
         """Tell whether the file of a loaded plugin has been replaced by another plugin's."""
         known = self._state.known.get(loaded.known.path)
         return known is None or known.manifest.name != loaded.known.manifest.name
@@ -538,9 +524,9 @@ class PluginRegistry:
         loaded = self._state.loaded.get(known.manifest.name)
         if loaded is not None and loaded.known.path == path:
             # The file may have changed since; what is described is what runs.
-            return _info_of_loaded(loaded)
+            return info_of_loaded(loaded)
         limits = known.manifest.resource_limits
-        return _describe(known, known.status, known.error, limits)
+        return describe(known, known.status, known.error, limits)
 
     # Limits, violations and metrics
 
@@ -580,7 +566,7 @@ class PluginRegistry:
         if loaded is not None:
             await self._unmount(loaded, violation)
 
-    def _count_violation(self, name: str, violation: Violation) -> _Loaded | None:
+    def _count_violation(self, name: str, violation: Violation) -> Loaded | None:
         """Count and log a violation; return the plugin if it is to be unmounted for it."""
         with self._lock:
             loaded = self._require_loaded(name)
@@ -590,6 +576,9 @@ class PluginRegistry:
                 # No new calls from here on: those that run go on until it is unloaded.
                 self.hooks.pause_owner(name)
                 loaded.status = PluginStatus.INACTIVE
+        action = "unmount" if reached else "log"
+        self.totals.violated(name, violation.type, action)
+        self._note("violation", name, violation.to_dict(), action=action)
         if behavior.log_violations:
             logger.warning(
                 "plugin %s violated %s; %d of %d violations %s",
@@ -601,13 +590,13 @@ class PluginRegistry:
             )
         return loaded if reached else None
 
-    def _start_unmount(self, loaded: _Loaded, violation: Violation) -> None:
+    def _start_unmount(self, loaded: Loaded, violation: Violation) -> None:
         task = asyncio.ensure_future(self._unmount(loaded, violation))
         # The event loop holds tasks weakly; the set keeps this one until it is done.
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _unmount(self, loaded: _Loaded, violation: Violation) -> None:
+    async def _unmount(self, loaded: Loaded, violation: Violation) -> None:
         """Unload a plugin, with what force it takes, and refuse it for a while."""
         name = loaded.known.manifest.name
         behavior = loaded.unmount or self._unmount_behavior
@@ -626,12 +615,15 @@ class PluginRegistry:
             name,
             why,
         )
+        self.totals.unmounted(name, violation.type)
+        self._note("unmount", name, why=why)
         await self._unload_quietly(loaded, why)
         seconds = 0.0
         if behavior.quarantine:
             seconds = self.quarantine.add(name, loaded.known.hash, f"the last was {violation}")
         if seconds:
             logger.error("plugin %s is in quarantine for %g s", name, seconds)
+            self._note("quarantine", name, sha3_512=loaded.known.hash, seconds=seconds)
         self._mark_failed(
             loaded.known.path,
             loaded.known.hash,
@@ -644,6 +636,16 @@ class PluginRegistry:
                 + (f"; that is refused for {seconds:g} s" if seconds else ""),
             ),
         )
+
+    def _on_kill(self, name: str, reason: str, detail: str) -> None:
+        """Take note that a plugin's process was ended, by this host or by the kernel."""
+        self._note("kill", name, reason=reason, detail=detail)
+
+    def _note(
+        self, event: str, name: str, facts: Mapping[str, Any] | None = None, **more: Any
+    ) -> None:
+        if self._security_log is not None:
+            self._security_log.record(event, name, {**(facts or {}), **more})
 
     def release_quarantine(self, name: str) -> bool:
         """Let a plugin be loaded again now; tell whether it was in quarantine."""
@@ -716,7 +718,7 @@ class PluginRegistry:
             return self._metrics(name, loaded, self.hooks.stats(name), now=True)
 
     def _metrics(
-        self, name: str, loaded: _Loaded, stats: Sequence[HandlerStats], *, now: bool
+        self, name: str, loaded: Loaded, stats: Sequence[HandlerStats], *, now: bool
     ) -> PluginMetrics:
         return plugin_metrics(
             name, loaded.running, stats, loaded.tracker.count(), loaded.rates, now=now
@@ -728,6 +730,11 @@ class PluginRegistry:
         """Count the processes that `measure` looks at."""
         processes = self.loader.running_processes
         return 0 if processes is None else len(processes.sampler)
+
+    def pass_seconds(self) -> float | None:
+        """Return how long the latest `measure` took for all processes, or None without one."""
+        processes = self.loader.running_processes
+        return None if processes is None else processes.sampler.pass_seconds()
 
     def measure(self) -> None:
         """Measure the processes of all plugins, once; blocks, any thread may."""
@@ -751,7 +758,7 @@ class PluginRegistry:
 
     @staticmethod
     def _note_recovery(
-        name: str, loaded: _Loaded, used: PluginMetrics, violated: set[ViolationType]
+        name: str, loaded: Loaded, used: PluginMetrics, violated: set[ViolationType]
     ) -> None:
         """Say once when something that was above its limit is clearly below it again."""
         loaded.above |= violated
@@ -781,37 +788,13 @@ class PluginRegistry:
         return monitor
 
 
-def _info_of_loaded(loaded: _Loaded) -> PluginInfo:
-    return _describe(loaded.known, loaded.status, None, loaded.limits)
-
-
-def _describe(
-    known: _Known, status: PluginStatus, error: PluginError | None, limits: ResourceLimits | None
-) -> PluginInfo:
-    manifest = known.manifest
-    return PluginInfo(
-        name=manifest.name,
-        version=str(manifest.version),
-        author=manifest.author,
-        description=manifest.description,
-        status=status,
-        trust_level=known.verdict.trust_level,
-        path=known.path,
-        hash=known.hash,
-        size=known.size,
-        modified=known.modified,
-        trust_info=known.verdict.entry,
-        error=error,
-        resource_limits=limits,
-        manifest=manifest,
-    )
-
-
-def find_plugin_files(directory: Path) -> list[Path]:
-    """Return the files of a directory that are taken for plugins, by their names, sorted."""
-    names = os.listdir(directory)  # noqa: PTH208 - names are what is looked at and sorted
-    found = (name for name in names if name.endswith(_SUFFIXES) and name[0] not in "._")
-    return [directory / name for name in sorted(found, key=os.path.normcase)]
+def _facts(inspection: Inspection) -> dict[str, Any]:
+    """Return what identifies a file, for the security log."""
+    return {
+        "version": str(inspection.manifest.version),
+        "path": str(inspection.file.path),
+        "sha3_512": inspection.file.sha3_512,
+    }
 
 
 def _not_found(name: str) -> NotFound:

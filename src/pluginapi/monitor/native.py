@@ -137,6 +137,11 @@ class NativeSampler:
         with self._lock:
             return [self._at[place] for place in over if place in self._at]
 
+    def pass_seconds(self) -> float | None:
+        """Return how long the latest pass took, or None before the first."""
+        *_, passes, took = self.core.facts()
+        return took / 1e9 if passes else None
+
     def abandon(self) -> None:
         """Let go of everything in a process that was forked from this one."""
         self._lock = threading.Lock()

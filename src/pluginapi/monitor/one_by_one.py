@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,7 @@ class OneByOne(ABC):
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self._processes: dict[OneProcess, None] = {}
+        self._took: float | None = None
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -109,10 +111,16 @@ class OneByOne(ABC):
     ) -> list[OneProcess]:
         """Measure all processes once, and return those that are above their bounds."""
         with self.lock:
+            began = time.monotonic()
             self.begin(connections=connections)
             for process in self._processes:
                 process.usage = process.look(connections=connections, peak=peak, switches=switches)
+            self._took = time.monotonic() - began
             return [process for process in self._processes if process.is_over()]
+
+    def pass_seconds(self) -> float | None:
+        """Return how long the latest pass took, or None before the first."""
+        return self._took
 
     def abandon(self) -> None:
         """Let go of everything in a process that was forked from this one."""

@@ -60,6 +60,9 @@ class ProcessSampler(Protocol):
     ) -> Sequence[SampledProcess]:
         """Measure all processes once, and return those that are above their bounds."""
 
+    def pass_seconds(self) -> float | None:
+        """Return how long the latest call of `sample` took, or None before the first."""
+
     def __len__(self) -> int:
         """Count the processes."""
 

@@ -108,6 +108,7 @@ class PluginProcess:
         self._supervisor = supervisor
         self._budget = budget
         self._hire = hire
+        self.on_kill: Callable[[str, str], object] | None = None
         self.on_violation: Callable[[Violation], object] | None = None
         self._watchers = watchers
         self._watch: WorkerWatch | None = None
@@ -396,6 +397,8 @@ class PluginProcess:
             output.finish()
         worker.release()
         self._on_gone(self)
+        if end.signal is not None and self.on_kill is not None:
+            self.on_kill(end.reason.value, str(end))
         if asked:
             _log.info("plugin %s: %s", self.name, end)
         elif not starting:

@@ -52,6 +52,9 @@ class LivePlugin(Protocol):
     def on_violation(self, report: Callable[[Violation], object]) -> None:
         """Report violations that are seen between two looks of the monitor; on any thread."""
 
+    def on_kill(self, report: Callable[[str, str], object]) -> None:
+        """Report, with reason and detail, that its process was ended by force; on any thread."""
+
     def limits_in_force(self) -> tuple[LimitInForce, ...]:
         """Return what keeps the plugin to its limits, where that is not the host's process."""
 

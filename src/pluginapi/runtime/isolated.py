@@ -197,6 +197,11 @@ class IsolatedPlugin:
         if self.process is not None:
             self.process.on_violation = report
 
+    def on_kill(self, report: Callable[[str, str], object]) -> None:
+        """Report, with reason and detail, that its process was ended by force; on any thread."""
+        if self.process is not None:
+            self.process.on_kill = report
+
     def limits_in_force(self) -> tuple[LimitInForce, ...]:
         """Return what keeps the plugin to each of its limits; empty without a process."""
         return () if self.process is None else self.process.limits_in_force()

@@ -328,6 +328,9 @@ class NativePlugin:
     def on_violation(self, report: Callable[[Violation], object]) -> None:
         """Report nothing: the host itself sees what a call took, after it."""
 
+    def on_kill(self, report: Callable[[str, str], object]) -> None:
+        """Report nothing: what shares the host's process cannot be ended without it."""
+
     def limits_in_force(self) -> tuple[LimitInForce, ...]:
         """Return nothing: see `pluginapi.limits.limits_in_process`."""
         return ()

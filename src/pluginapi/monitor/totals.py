@@ -1,0 +1,98 @@
+"""Counters of plugins that outlive their processes and their loads."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pluginapi.limits import ViolationType
+
+if TYPE_CHECKING:
+    from pluginapi.monitor.metrics import PluginMetrics
+
+__all__ = ["PluginTotals", "Totals"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginTotals:
+    """What a plugin did since the host runs, in all of its loads; nothing of it goes back.
+
+    Attributes:
+        cpu_time_ms: Processor time.
+        calls: Calls of its handlers by hook.
+        errors: Calls among them that failed, by hook.
+        violations: Violations by resource and action: ``log``, or ``unmount`` for the one that
+            reached the threshold.
+        unmounts: How often it was unmounted, by the resource that was violated last.
+    """
+
+    cpu_time_ms: float
+    calls: dict[str, int]
+    errors: dict[str, int]
+    violations: dict[tuple[ViolationType, str], int]
+    unmounts: dict[ViolationType, int]
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.cpu_time_ms = 0.0
+        self.calls: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.violations: Counter[tuple[ViolationType, str]] = Counter()
+        self.unmounts: Counter[ViolationType] = Counter()
+
+
+class Totals:
+    """Add up what plugins did, by name. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sums: dict[str, _Sums] = {}
+
+    def violated(self, plugin: str, kind: ViolationType, action: str) -> None:
+        """Count a violation."""
+        with self._lock:
+            self._of(plugin).violations[kind, action] += 1
+
+    def unmounted(self, plugin: str, kind: ViolationType) -> None:
+        """Count an unmount."""
+        with self._lock:
+            self._of(plugin).unmounts[kind] += 1
+
+    def unloaded(self, metrics: PluginMetrics) -> None:
+        """Keep what a plugin did that is unloaded."""
+        with self._lock:
+            sums = self._of(metrics.name)
+            sums.cpu_time_ms += metrics.cpu_time_ms or 0.0
+            for hook in metrics.hooks:
+                sums.calls[hook.hook] += hook.calls
+                sums.errors[hook.hook] += hook.errors
+
+    def names(self) -> tuple[str, ...]:
+        """Return the plugins of which something is known, sorted."""
+        with self._lock:
+            return tuple(sorted(self._sums))
+
+    def of(self, plugin: str, now: PluginMetrics | None = None) -> PluginTotals:
+        """Return the totals of a plugin, with what it did since it was loaded the last time."""
+        with self._lock:
+            sums = self._sums.get(plugin, _Sums())
+            calls, errors = Counter(sums.calls), Counter(sums.errors)
+            cpu = sums.cpu_time_ms
+            if now is not None:
+                cpu += now.cpu_time_ms or 0.0
+                for hook in now.hooks:
+                    calls[hook.hook] += hook.calls
+                    errors[hook.hook] += hook.errors
+            return PluginTotals(
+                cpu_time_ms=cpu,
+                calls=dict(calls),
+                errors=dict(errors),
+                violations=dict(sums.violations),
+                unmounts=dict(sums.unmounts),
+            )
+
+    def _of(self, plugin: str) -> _Sums:
+        return self._sums.setdefault(plugin, _Sums())
