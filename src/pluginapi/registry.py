@@ -570,8 +570,11 @@ class PluginRegistry:
         """Count and log a violation; return the plugin if it is to be unmounted for it."""
         with self._lock:
             loaded = self._require_loaded(name)
+            if loaded.doomed:
+                # It is being unmounted: that it goes on until then changes nothing.
+                return None
             behavior = loaded.unmount or self._unmount_behavior
-            reached = loaded.tracker.record(violation) and behavior.auto_unmount
+            reached = loaded.doomed = loaded.tracker.record(violation) and behavior.auto_unmount
             if reached and not loaded.unloading:
                 # No new calls from here on: those that run go on until it is unloaded.
                 self.hooks.pause_owner(name)

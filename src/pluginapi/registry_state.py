@@ -56,7 +56,11 @@ class Known:
 
 @dataclass(slots=True)
 class Loaded:
-    """A plugin that is loaded; `above` are the resources whose limits it exceeds."""
+    """A plugin that is loaded.
+
+    `doomed` is one whose violations have reached the threshold; `above` are the resources whose
+    limits it exceeds.
+    """
 
     known: Known
     running: RunningPlugin
@@ -64,6 +68,7 @@ class Loaded:
     tracker: ViolationTracker
     status: PluginStatus = PluginStatus.ACTIVE
     unloading: bool = False
+    doomed: bool = False
     unmount: UnmountBehavior | None = None
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     rates: Rates = field(default_factory=Rates)

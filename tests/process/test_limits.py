@@ -162,9 +162,17 @@ async def test_memory_above_the_limit_is_told_at_once(doer: Doer) -> None:
     await asyncio.sleep(0.05)
     assert doer.violations(ViolationType.HEAP_MEMORY) == []
     await doer.do("kept.append(bytearray(20 << 20))")
-    (violation, *_) = await doer.seen(ViolationType.HEAP_MEMORY)
+    (violation,) = await doer.seen(ViolationType.HEAP_MEMORY)
     assert violation.source == "memory-event"
     assert violation.limit == 32 * MIB < violation.used < 64 * MIB
+    # Once, however far it goes on.
+    await doer.do("kept.append(bytearray(20 << 20))")
+    assert len(doer.violations(ViolationType.HEAP_MEMORY)) == 1
+    # And again when it was well below in between, which version 2 is asked for once a second.
+    await doer.do("kept.clear()")
+    await asyncio.sleep(1.5 * SLOWER)
+    await doer.do("kept.append(bytearray(40 << 20))")
+    assert len(await doer.seen(ViolationType.HEAP_MEMORY, 2)) == 2
 
 
 async def test_a_call_that_uses_up_its_time_is_told_while_it_runs(doer: Doer) -> None:

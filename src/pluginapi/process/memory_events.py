@@ -7,7 +7,6 @@ import logging
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -19,36 +18,52 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryEvents"]
 
-# The kernel may tell of the same growth many times.
-_QUIET_SECONDS: Final = 0.5
+# Of the limit: below it, memory that was above counts as below again.
+_RECOVERED: Final = 0.95
+_LOOK_AGAIN_SECONDS: Final = 1.0
 
 _log = logging.getLogger("pluginapi.process")
 
 
 class MemoryEvents:
-    """Call a function when the memory of a control group goes through a bound, until `close`.
+    """Report when a plugin's memory goes through its limit, until `close`; once each time.
 
-    Version 1 tells through an eventfd, once each time; version 2 by ``memory.events``, with the
-    bound as ``memory.high``, above which it slows the group down and takes back what it can. Both
-    tell within milliseconds. Thread-safe.
+    It goes through it again when it was below 95 % of it in between. Version 1 of control groups
+    tells through an eventfd, version 2 by ``memory.events`` with ``memory.high`` as the bound: as
+    soon as it was passed, that is lifted, since above it the kernel slows a group down to a crawl.
+    Both tell within milliseconds. Thread-safe.
 
     Args:
         group: The control group.
-        bound: Bytes.
-        supervisor: Its thread calls the function.
-        function: Has to look for itself: files that the kernel would take back count for it.
+        bound: Bytes that the group is charged with when the plugin is at its limit.
+        limit: The plugin's limit.
+        used: Returns what the plugin uses of it: files that the kernel would take back do not
+            count for it, and do for the group.
+        report: Called on the supervisor's thread with what is used.
+        supervisor: Its thread hears the events.
 
     Raises:
         SandboxError: With code ``sandbox.cgroup_failed`` when the kernel does not tell.
     """
 
     def __init__(
-        self, group: Cgroup, bound: int, supervisor: Supervisor, function: Callable[[], object]
+        self,
+        group: Cgroup,
+        bound: int,
+        *,
+        limit: int,
+        used: Callable[[], int | None],
+        report: Callable[[int], object],
+        supervisor: Supervisor,
     ) -> None:
+        self._group = group
+        self._bound = bound
+        self._limit = limit
+        self._used = used
+        self._report = report
         self._supervisor = supervisor
-        self._function = function
         self._lock = threading.Lock()
-        self._quiet_until = 0.0
+        self._above = False
         self._fd, self._is_eventfd = group.open_memory_events(bound)
         events = select.EPOLLIN if self._is_eventfd else select.EPOLLPRI
         supervisor.watch(self._fd, self._heard, events)
@@ -77,11 +92,27 @@ class MemoryEvents:
                     os.eventfd_read(self._fd)
                 else:
                     os.pread(self._fd, 4096, 0)
-            now = time.monotonic()
-            if now < self._quiet_until:
-                return
-            self._quiet_until = now + _QUIET_SECONDS
+        self._look()
+
+    def _look(self) -> None:
+        if self._fd < 0:
+            return
+        used = self._used()
         try:
-            self._function()
-        except SandboxError:
-            _log.exception("looking after an event of memory failed")
+            if used is None:
+                return
+            if not self._above and used > self._limit:
+                self._above = True
+                if not self._is_eventfd:
+                    self._group.bound_high_memory(None)
+                self._report(used)
+            elif self._above and used < self._limit * _RECOVERED:
+                self._above = False
+                if not self._is_eventfd:
+                    self._group.bound_high_memory(self._bound)
+        except SandboxError as err:
+            # Its group goes when it ends.
+            _log.debug("an event of memory was not looked after: %s", err)
+        if self._above and not self._is_eventfd:
+            # With the bound lifted, nothing tells that it falls.
+            self._supervisor.call_later(_LOOK_AGAIN_SECONDS, self._look)

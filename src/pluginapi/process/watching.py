@@ -85,16 +85,17 @@ class WorkerWatch:
         most = limits.max_heap_bytes
         try:
             self._events = MemoryEvents(
-                group, before + most, watchers.supervisor, lambda: self._look_at_memory(most)
+                *(group, before + most),
+                limit=most,
+                used=lambda: self.usage.now().heap_bytes,
+                report=lambda used: self._exceeded(
+                    ViolationType.HEAP_MEMORY, used, most, "memory-event"
+                ),
+                supervisor=watchers.supervisor,
             )
         except SandboxError as err:
             # The monitor sees it too, at its interval; what ends it is set already.
             _log.warning("the memory of a plugin is looked at by the monitor alone: %s", err)
-
-    def _look_at_memory(self, most: int) -> None:
-        used = self.usage.now().heap_bytes
-        if used is not None and used > most:
-            self._exceeded(ViolationType.HEAP_MEMORY, used, most, "memory-event")
 
     def _exceeded(self, kind: ViolationType, used: int, limit: int, source: str) -> None:
         self._report(Violation.now(kind, used, limit, source))

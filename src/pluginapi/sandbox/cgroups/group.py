@@ -132,11 +132,21 @@ class Cgroup:
             return self._open_threshold(self._v1["memory"], bound), True
         if self._unified is None or not (self._unified / "memory.events").exists():
             raise self._failed("nothing here counts its memory")
-        write(self._unified / "memory.high", bound)
+        self.bound_high_memory(bound)
         fd = os.open(self._unified / "memory.events", os.O_RDONLY | os.O_CLOEXEC)
         # What was before is no event: the kernel tells of changes since it was read.
         os.pread(fd, 4096, 0)
         return fd, False
+
+    def bound_high_memory(self, bound: int | None) -> None:
+        """Set ``memory.high`` of version 2, in bytes, or lift it.
+
+        Raises:
+            SandboxError: When the kernel refuses, or there is no such file.
+        """
+        if self._unified is None:
+            raise self._failed("version 1 has no memory.high")
+        write(self._unified / "memory.high", "max" if bound is None else bound)
 
     def _open_threshold(self, directory: Path, bound: int) -> int:
         bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
