@@ -407,3 +407,29 @@ async def test_hooks_of_the_application_are_open_to_plugins(site: Site) -> None:
     async with host:
         assert await shout("hello") == "HELLO"
     assert await shout("hello") == "hello"
+
+
+async def test_a_host_answers_on_its_control_socket(site: Site) -> None:
+    from pluginapi.control.client import ask
+
+    site.forge.plugin("guard", GUARD)
+    host = site.host(monitoring="control_socket = 'run/control.sock'")
+    place = site.root / "run" / "control.sock"
+    async with host:
+        answer = await asyncio.to_thread(ask, place, "snapshot")
+        assert [each["name"] for each in answer["plugins"]] == ["guard"]
+    assert not place.exists()
+
+
+async def test_a_host_writes_what_concerns_security(site: Site) -> None:
+    site.forge.plugin("guard", GUARD)
+    host = site.host(monitoring="security_log = 'security.log'")
+    for _ in range(2):
+        async with host:
+            pass
+    events = [line.split('"event": "')[1][:6] for line in _lines(site.root / "security.log")]
+    assert events == ['load",', 'grant"', "unload"] * 2
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("ascii").splitlines()

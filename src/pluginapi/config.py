@@ -131,6 +131,7 @@ class MonitoringConfig:
             JSON lines, or None.
         security_log_bytes: Size at which it is rotated.
         security_log_files: Rotated files that are kept.
+        control_socket: Where `pluginapi top` asks, or None; its directory is used for nothing else.
     """
 
     enabled: bool = True
@@ -144,6 +145,7 @@ class MonitoringConfig:
     security_log: Path | None = None
     security_log_bytes: int = 10 << 20
     security_log_files: int = 5
+    control_socket: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -487,6 +489,7 @@ def _monitoring(table: Table) -> MonitoringConfig:
             "security_log_bytes", default.security_log_bytes, 4096, 1 << 40
         ),
         security_log_files=table.integer("security_log_files", default.security_log_files, 0, 999),
+        control_socket=table.optional_path("control_socket"),
     )
     table.refuse_unknown()
     return config

@@ -165,6 +165,9 @@ CODES: Mapping[str, str] = MappingProxyType(
         "service.deadline": "A service method did not answer in the time that was left for it.",
         "service.suspended": "An async service method was called where nothing can wait for it.",
         "service.invalid": "What was to be a service, or the name of one, cannot be that.",
+        # The control socket
+        "control.unreachable": "No host answers at a control socket.",
+        "control.refused": "A host does not answer what it was asked over its control socket.",
         # Channels to plugin processes
         "ipc.failed": "The channel to a plugin process failed.",
         "ipc.closed": "The channel was closed by this side.",

@@ -25,6 +25,7 @@ from pluginapi.wiring import open_security
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from pluginapi.control.server import ControlServer
     from pluginapi.export.security_log import SecurityLog
     from pluginapi.monitor import ResourceMonitor
     from pluginapi.security import PluginSecurity
@@ -114,6 +115,7 @@ class PluginHost:
         )
         self.monitor: ResourceMonitor | None = None
         self.start_report: StartReport | None = None
+        self._control: ControlServer | None = None
         self._phase = _Phase.STOPPED
 
     @property
@@ -132,7 +134,7 @@ class PluginHost:
         return cls(HostConfig.load(path))
 
     async def start(self) -> StartReport:
-        """Open the trust list, scan, load, run `on_startup`, start the monitor.
+        """Open the trust list, scan, load, run `on_startup`, start the monitor, answer `top`.
 
         A plugin that is refused or fails is logged with reason and remedy and left out, except
         for the names in ``[plugins] load``: those must load, or the start fails as a whole and
@@ -157,6 +159,7 @@ class PluginHost:
                 self.monitor = self.registry.start_resource_monitor(
                     self.config.monitoring.check_interval_secs
                 )
+            self._control = _control_server(self)
         except BaseException:
             await self._take_down()
             raise
@@ -242,6 +245,9 @@ class PluginHost:
                 report = await self.registry.unload_all()
             finally:
                 await asyncio.to_thread(self.registry.loader.close)
+                control, self._control = self._control, None
+                if control is not None:
+                    await asyncio.to_thread(control.close)
                 if self.security_log is not None:
                     # It is opened again by the next event.
                     self.security_log.close()
@@ -272,3 +278,13 @@ def _security_log(config: HostConfig) -> SecurityLog | None:
         max_bytes=settings.security_log_bytes,
         backups=settings.security_log_files,
     )
+
+
+def _control_server(host: PluginHost) -> ControlServer | None:
+    path = host.config.monitoring.control_socket
+    if path is None:
+        return None
+    from pluginapi.control.answers import snapshot  # noqa: PLC0415 - few hosts have one
+    from pluginapi.control.server import ControlServer  # noqa: PLC0415 - as above
+
+    return ControlServer(path, {"snapshot": lambda _: snapshot(host.registry)})

@@ -103,10 +103,14 @@ def installed(
 def on_terminal(
     *arguments: object,
     answers: Sequence[str] = (),
+    presses: Sequence[tuple[str, str]] = (),
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Done:
-    """Run the installed command on a pseudo-terminal; answer each prompt that ends in a colon."""
+    """Run the installed command on a pseudo-terminal.
+
+    Answer each prompt that ends in a colon, and press each key once its text has been shown.
+    """
     pid, master = pty.fork()
     if pid == 0:
         try:
@@ -120,6 +124,7 @@ def on_terminal(
             os._exit(127)
     seen = bytearray()
     waiting = list(answers)
+    to_press = list(presses)
     answered_at = 0
     while select.select([master], [], [], 60)[0]:
         try:
@@ -132,6 +137,8 @@ def on_terminal(
         if waiting and seen[answered_at:].rstrip().endswith(b":"):
             answered_at = len(seen)
             os.write(master, waiting.pop(0).encode() + b"\n")
+        if to_press and to_press[0][0].encode() in seen:
+            os.write(master, to_press.pop(0)[1].encode())
     os.close(master)
     _, status = os.waitpid(pid, 0)
     return Done(os.waitstatus_to_exitcode(status), seen.decode(errors="backslashreplace"), "")

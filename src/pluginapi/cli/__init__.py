@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "list": ("inspection", "List the plugins of a directory with status and trust."),
     "trust": ("trust", "Keep the encrypted trust list: add, remove, revoke, list, ..."),
     "run": ("running", "Load plugins and run recorded requests through their hooks."),
+    "top": ("top", "Show what the plugins of a running host use."),
     "sandbox": ("sandbox", "Run any program in the sandbox that plugins run in."),
     "demo": ("demo", "Show the main job from key to unload, with three refusals."),
     "doctor": (

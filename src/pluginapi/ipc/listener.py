@@ -40,16 +40,22 @@ class IpcListener:
     Args:
         path: Where the socket shall be; its directory is used for nothing else.
         uids: Users that may connect; that of this process by default.
+        purpose: Who connects, for messages.
 
     Raises:
         IpcError: With code ``ipc.address`` when the place is not safe, or taken.
     """
 
-    def __init__(self, path: Path, *, uids: frozenset[int] | None = None) -> None:
+    def __init__(
+        self, path: Path, *, uids: frozenset[int] | None = None, purpose: str = "workers"
+    ) -> None:
         self.path = path
+        self._purpose = purpose
         self.uids = frozenset({os.geteuid()}) if uids is None else uids
         if len(os.fsencode(path)) > _LONGEST_PATH:
-            raise _unsafe(f"{path} is longer than {_LONGEST_PATH} bytes", "choose a shorter path")
+            raise self._unsafe(
+                f"{path} is longer than {_LONGEST_PATH} bytes", "choose a shorter path"
+            )
         self._prepare_directory()
         self._remove_stale()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -60,7 +66,9 @@ class IpcListener:
             sock.listen(16)
         except OSError as err:
             sock.close()
-            raise _unsafe(f"{path}: {err}", "choose a directory that this user can write") from err
+            raise self._unsafe(
+                f"{path}: {err}", "choose a directory that this user can write"
+            ) from err
         self._sock = sock
         self._inode = path.stat().st_ino
 
@@ -70,11 +78,11 @@ class IpcListener:
             directory.mkdir(mode=0o700, exist_ok=True)
             found = directory.lstat()
         except OSError as err:
-            raise _unsafe(f"{directory}: {err}", "make the directory above it first") from err
+            raise self._unsafe(f"{directory}: {err}", "make the directory above it first") from err
         if not stat.S_ISDIR(found.st_mode):
-            raise _unsafe(f"{directory} is no directory", "remove it, or choose another path")
+            raise self._unsafe(f"{directory} is no directory", "remove it, or choose another path")
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise _unsafe(
+            raise self._unsafe(
                 f"{directory} belongs to user {found.st_uid} with mode "
                 f"{stat.S_IMODE(found.st_mode):04o}; others could put a socket of their own there",
                 f"chmod 0700 {directory}, or let the host make a directory of its own",
@@ -86,7 +94,7 @@ class IpcListener:
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(found.st_mode):
-            raise _unsafe(f"{self.path} is there and is no socket", "remove it")
+            raise self._unsafe(f"{self.path} is there and is no socket", "remove it")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
                 probe.connect(os.fspath(self.path))
@@ -94,8 +102,8 @@ class IpcListener:
                 self.path.unlink()
                 return
             except OSError as err:
-                raise _unsafe(f"{self.path}: {err}", "remove it if no host uses it") from err
-        raise _unsafe(f"another process listens on {self.path}", "choose another path")
+                raise self._unsafe(f"{self.path}: {err}", "remove it if no host uses it") from err
+        raise self._unsafe(f"another process listens on {self.path}", "choose another path")
 
     def accept(self, timeout: float | None = None) -> Accepted:
         """Wait for a worker.
@@ -144,12 +152,13 @@ class IpcListener:
         except FileNotFoundError:
             return
 
+    def _unsafe(self, what: str, hint: str) -> IpcError:
+        return IpcError(
+            f"no socket for {self._purpose} can be made: {what}", code="ipc.address", hint=hint
+        )
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _unsafe(what: str, hint: str) -> IpcError:
-    return IpcError(f"no socket for workers can be made: {what}", code="ipc.address", hint=hint)
