@@ -35,6 +35,10 @@ typedef enum hk_kind {
 
 typedef enum hk_state { HK_RAISED = -1, HK_DONE = 0, HK_SUSPENDED = 1 } hk_state;
 
+/* How long calls took: bucket k counts those of at least 2^(k-1) and less than 2^k ticks, the last
+ * one longer ones too. With ticks of a third of a nanosecond it begins at 45 seconds. */
+#define HK_BUCKETS 38
+
 /* What one handler did. Times of quick steps are ticks; of the others, nanoseconds. */
 typedef struct hk_counts {
     uint64_t calls;
@@ -43,6 +47,7 @@ typedef struct hk_counts {
     uint64_t waited; /* ticks while suspended */
     uint64_t wall_ns;
     uint64_t cpu_ns;
+    uint64_t took[HK_BUCKETS]; /* calls that were timed, waiting included */
 } hk_counts;
 
 /* Borrows from the plan's handlers, which the plan keeps alive. */
@@ -89,6 +94,7 @@ typedef struct hk_run {
     uint64_t charged;   /* what was charged to others when the current step began */
     uint64_t op_wall;   /* ns of the suspended handler so far */
     uint64_t op_cpu;
+    uint64_t op_waited; /* ticks that it was suspended */
     pa_cpu_mark mark;
     pa_thread_clock *thread;
 } hk_run;
@@ -215,6 +221,15 @@ static inline void hk_run_leaves(hk_run *run) {
     run->thread->charged = run->charged + (run->last - run->began);
 }
 
+static inline void hk_took(hk_counts *counts, uint64_t ticks) {
+    /* The number of bits: 0 of 0. */
+    unsigned bucket = ticks == 0 ? 0 : 64u - (unsigned)__builtin_clzll(ticks);
+    if (HK_RARE(bucket >= HK_BUCKETS)) {
+        bucket = HK_BUCKETS - 1;
+    }
+    counts->took[bucket]++;
+}
+
 /* Account a step that is slow, one of several, or watched. */
 static void hk_account(PyObject *owner, const hk_plan *plan, hk_run *run, Py_ssize_t index,
                        uint64_t now, int ended) {
@@ -242,7 +257,8 @@ static void hk_account(PyObject *owner, const hk_plan *plan, hk_run *run, Py_ssi
         const uint64_t total = run->op_cpu;
         entry->counts->wall_ns += run->op_wall;
         entry->counts->cpu_ns += total;
-        run->op_wall = run->op_cpu = 0;
+        hk_took(entry->counts, pa_clock_ticks_of((double)run->op_wall) + run->op_waited);
+        run->op_wall = run->op_cpu = run->op_waited = 0;
         if (plan->meter->observer != NULL && total >= plan->meter->floor_ns) {
             hk_cold.observe(owner, index, total);
         }
@@ -407,7 +423,7 @@ static inline void hk_open(hk_run *run, PyObject *value) {
     run->answer = run->errors = run->awaiting = run->yielded = run->timer = NULL;
     run->single = 0;
     run->next = 0;
-    run->op_wall = run->op_cpu = 0;
+    run->op_wall = run->op_cpu = run->op_waited = 0;
 }
 
 static void hk_close(hk_run *run) {
@@ -496,6 +512,7 @@ static inline Py_ALWAYS_INLINE hk_state hk_loop(PyObject *owner, const hk_plan *
                 hk_account(owner, plan, run, index, now, 1);
             } else {
                 entry->counts->ticks += elapsed;
+                hk_took(entry->counts, elapsed);
             }
             run->last = now;
         }
@@ -612,6 +629,7 @@ static void hk_wakes(const hk_plan *plan, hk_run *run) {
         hk_step_begins(run);
         if (run->last > left) {
             plan->entries[run->next - 1].counts->waited += run->last - left;
+            run->op_waited += run->last - left;
         }
     }
 }

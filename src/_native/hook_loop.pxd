@@ -12,6 +12,7 @@ cdef extern from "clock/clock.h" nogil:
 
 cdef extern from "hook_loop.h":
     int HK_NAMES_MAX
+    int HK_BUCKETS
     ctypedef enum hk_mode:
         HK_CHAIN
         HK_NOTIFY
@@ -38,6 +39,7 @@ cdef extern from "hook_loop.h":
         uint64_t waited
         uint64_t wall_ns
         uint64_t cpu_ns
+        uint64_t took[38]
     ctypedef struct hk_entry:
         hk_kind kind
         int deadline

@@ -93,6 +93,10 @@ cdef class Handler:
             now.cpu_ns + <uint64_t>running,
         )
 
+    def took(self):
+        """Return how many timed calls took less than each of `latency_bounds`, one by one."""
+        return tuple([self.counts.took[i] for i in range(hk.HK_BUCKETS)])
+
     def count_error(self):
         """Count an error that was found in the result of a call that had ended."""
         self.counts.errors += 1
@@ -296,6 +300,11 @@ cdef extern from *:
     }
     """
     bint hk_takes(object, Py_ssize_t)
+
+
+def latency_bounds():
+    """Return below how many ns the calls of each of `Handler.took` took, but for the last."""
+    return tuple([hk.pa_clock_ns(<uint64_t>1 << i) for i in range(hk.HK_BUCKETS - 1)])
 
 
 def takes_one_argument(function):

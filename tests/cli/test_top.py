@@ -13,6 +13,17 @@ from pluginapi.control.server import ControlServer
 from .harness import Cli, on_terminal
 
 
+def hook(name: str, calls: int, took: float) -> dict[str, Any]:
+    return {
+        "hook": name,
+        "calls": calls,
+        "errors": 0,
+        "wall_time_ms": took,
+        "cpu_time_ms": 1.0,
+        "latency": {"p99_ms": took / calls * 2},
+    }
+
+
 def plugin(name: str, **facts: Any) -> dict[str, Any]:
     return {
         "name": name,
@@ -52,10 +63,7 @@ def plugin(name: str, **facts: Any) -> dict[str, Any]:
                 "source": "monitor",
             }
         ],
-        "hooks": [
-            {"hook": "cheap", "calls": 1000, "errors": 0, "wall_time_ms": 1.0, "cpu_time_ms": 1.0},
-            {"hook": "dear", "calls": 10, "errors": 2, "wall_time_ms": 50.0, "cpu_time_ms": 1.0},
-        ],
+        "hooks": [hook("cheap", 1000, 1.0), hook("dear", 10, 50.0)],
         **facts,
     }
 

@@ -72,6 +72,17 @@ async def test_prometheus_scrapes_the_names_of_the_reference(registry: PluginReg
     assert value(found, "plugin_limit", **apart, resource="heap_memory") == 50 << 20
     assert value(found, "plugin_hook_calls_total", **apart, hook="shout") == 1
     assert value(found, "plugin_hook_errors_total", **apart, hook="shout") == 0
+    took = {"plugin": "acme.apart", "hook": "shout"}
+    assert value(found, "plugin_hook_seconds_count", **took) == 1
+    assert 0 < (value(found, "plugin_hook_seconds_sum", **took) or 0) < 10
+    assert value(found, "plugin_hook_seconds_bucket", **took, le="+Inf") == 1
+    below = [
+        count
+        for (name, labels), count in found.items()
+        if name == "plugin_hook_seconds_bucket" and ("plugin", "acme.apart") in labels
+    ]
+    assert sorted(below) == below
+    assert set(below) == {0, 1}
     assert (value(found, "plugin_monitor_pass_seconds") or 0) > 0
     (pid,) = (
         dict(labels)["pid"]

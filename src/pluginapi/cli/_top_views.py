@@ -128,6 +128,7 @@ def hook_rows(plugin: Plugin) -> list[list[str]]:
             f"{hook['errors']:,}",
             f"{hook['wall_time_ms']:,.1f} ms",
             f"{hook['wall_time_ms'] * 1000 / hook['calls']:,.1f} µs" if hook["calls"] else "-",
+            _shown(hook["latency"]["p99_ms"], "{:.3g} ms"),
         ]
         for hook in hooks
     ]

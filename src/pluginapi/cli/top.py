@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["top_command"]
 
-_HOOK_HEADINGS: Final = ("HOOK", "CALLS", "ERRORS", "TOOK", "MEAN")
+_HOOK_HEADINGS: Final = ("HOOK", "CALLS", "ERRORS", "TOOK", "MEAN", "P99 BELOW")
 _ORDERS: Final = ("name", *SORTS)
 _RATE_SECONDS: Final = 0.3
 
@@ -139,7 +139,7 @@ def _show_once(
         for line in detail(one):
             output.text(line)
         output.text()
-        output.table(_HOOK_HEADINGS, hook_rows(one), for_people=True, indent=3, right=range(1, 5))
+        output.table(_HOOK_HEADINGS, hook_rows(one), for_people=True, indent=3, right=range(1, 6))
         return
     plugins = chosen(answer["plugins"], sort, text)
     output.result({**answer, "plugins": plugins})

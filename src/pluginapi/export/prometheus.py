@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pluginapi.errors import UnsupportedPlatform
@@ -11,7 +13,11 @@ from pluginapi.export.snapshot import PluginSnapshot, snapshots
 from pluginapi.limits import ViolationType
 
 try:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 except ImportError as err:
@@ -160,7 +166,20 @@ class PluginCollector(Collector):
             for hook, count in plugin.totals.calls.items():
                 calls.add_metric([plugin.name, hook], count)
                 errors.add_metric([plugin.name, hook], plugin.totals.errors.get(hook, 0))
-        yield from (calls, errors)
+        took = HistogramMetricFamily(
+            "plugin_hook_seconds", "How long calls of handlers took.", labels=labels
+        )
+        for plugin in plugins:
+            for hook, latency in plugin.totals.latency.items():
+                below = accumulate(latency.counts)
+                buckets = [
+                    ("+Inf" if math.isinf(bound) else repr(bound), count)
+                    for bound, count in zip(latency.bounds, below, strict=True)
+                ]
+                if buckets:
+                    seconds = plugin.totals.wall_time_ms[hook] / 1000
+                    took.add_metric([plugin.name, hook], buckets, seconds)
+        yield from (calls, errors, took)
 
 
 def resource_name(kind: ViolationType) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pluginapi._native import _hooks
+from pluginapi.hooks.latency import LatencyHistogram
 from pluginapi.hooks.signatures import name_of
 
 __all__ = ["CpuObserver", "HandlerInfo", "HandlerStats", "HookHandler"]
@@ -55,6 +56,7 @@ class HandlerStats:
         wall_ns: Time from call to end in nanoseconds, time spent suspended included; of a
             wrapper, without what it runs around.
         cpu_ns: CPU time in nanoseconds of the threads that ran it, suspensions not included.
+        latency: How long calls took, from call to end.
     """
 
     owner: str | None
@@ -65,6 +67,7 @@ class HandlerStats:
     errors: int
     wall_ns: int
     cpu_ns: int
+    latency: LatencyHistogram
 
 
 class HookHandler(_hooks.Handler):
@@ -124,7 +127,11 @@ class HookHandler(_hooks.Handler):
 
     def stats(self) -> HandlerStats:
         """Return the counts as they are now, consistent with each other."""
-        return HandlerStats(self.owner, self.hook, self.name, self.priority, *self.counted())
+        return HandlerStats(
+            *(self.owner, self.hook, self.name, self.priority),
+            *self.counted(),
+            LatencyHistogram.of(self),
+        )
 
     def info(self, *, paused: bool) -> HandlerInfo:
         """Return a description that does not keep the callable alive."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from pluginapi.hooks.latency import LatencyHistogram
 from pluginapi.limits import ResourceLimits, Violation, ViolationType
 
 __all__ = ["HookMetrics", "PluginMetrics", "PluginUsage"]
@@ -62,6 +63,7 @@ class HookMetrics:
         wall_time_ms: How long they took together, waiting included.
         cpu_time_ms: Processor time of the host's threads in them. For a plugin in a process of its
             own that is the cost of calling it.
+        latency: How long calls took, waiting included.
     """
 
     hook: str
@@ -69,6 +71,18 @@ class HookMetrics:
     errors: int
     wall_time_ms: float
     cpu_time_ms: float
+    latency: LatencyHistogram
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as JSON-representable values."""
+        return {
+            "hook": self.hook,
+            "calls": self.calls,
+            "errors": self.errors,
+            "wall_time_ms": self.wall_time_ms,
+            "cpu_time_ms": self.cpu_time_ms,
+            "latency": self.latency.to_dict(),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,4 +170,5 @@ class PluginMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON-representable values."""
-        return {**asdict(self), "hooks": [asdict(each) for each in self.hooks]}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**values, "hooks": [each.to_dict() for each in self.hooks]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pluginapi.hooks.latency import LatencyHistogram
 from pluginapi.monitor.metrics import HookMetrics, PluginMetrics
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _by_hook(stats: Sequence[HandlerStats]) -> tuple[HookMetrics, ...]:
             errors=sum(each.errors for each in handlers),
             wall_time_ms=sum(each.wall_ns for each in handlers) / 1e6,
             cpu_time_ms=sum(each.cpu_ns for each in handlers) / 1e6,
+            latency=sum((each.latency for each in handlers), LatencyHistogram()),
         )
         for hook, handlers in hooks.items()
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pluginapi.hooks.latency import LatencyHistogram
 from pluginapi.limits import ViolationType
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ class PluginTotals:
         cpu_time_ms: Processor time.
         calls: Calls of its handlers by hook.
         errors: Calls among them that failed, by hook.
+        wall_time_ms: How long they took together, by hook.
+        latency: How long each took, by hook.
         violations: Violations by resource and action: ``log``, or ``unmount`` for the one that
             reached the threshold.
         unmounts: How often it was unmounted, by the resource that was violated last.
@@ -31,6 +34,8 @@ class PluginTotals:
     cpu_time_ms: float
     calls: dict[str, int]
     errors: dict[str, int]
+    wall_time_ms: dict[str, float]
+    latency: dict[str, LatencyHistogram]
     violations: dict[tuple[ViolationType, str], int]
     unmounts: dict[ViolationType, int]
 
@@ -40,8 +45,26 @@ class _Sums:
         self.cpu_time_ms = 0.0
         self.calls: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
+        self.wall_time_ms: dict[str, float] = {}
+        self.latency: dict[str, LatencyHistogram] = {}
         self.violations: Counter[tuple[ViolationType, str]] = Counter()
         self.unmounts: Counter[ViolationType] = Counter()
+
+    def add(self, metrics: PluginMetrics) -> None:
+        self.cpu_time_ms += metrics.cpu_time_ms or 0.0
+        for hook in metrics.hooks:
+            name = hook.hook
+            self.calls[name] += hook.calls
+            self.errors[name] += hook.errors
+            self.wall_time_ms[name] = self.wall_time_ms.get(name, 0.0) + hook.wall_time_ms
+            self.latency[name] = self.latency.get(name, LatencyHistogram()) + hook.latency
+
+    def copy(self) -> _Sums:
+        made = _Sums()
+        made.cpu_time_ms = self.cpu_time_ms
+        for name in ("calls", "errors", "wall_time_ms", "latency", "violations", "unmounts"):
+            getattr(made, name).update(getattr(self, name))
+        return made
 
 
 class Totals:
@@ -65,10 +88,7 @@ class Totals:
         """Keep what a plugin did that is unloaded."""
         with self._lock:
             sums = self._of(metrics.name)
-            sums.cpu_time_ms += metrics.cpu_time_ms or 0.0
-            for hook in metrics.hooks:
-                sums.calls[hook.hook] += hook.calls
-                sums.errors[hook.hook] += hook.errors
+            sums.add(metrics)
 
     def names(self) -> tuple[str, ...]:
         """Return the plugins of which something is known, sorted."""
@@ -78,21 +98,18 @@ class Totals:
     def of(self, plugin: str, now: PluginMetrics | None = None) -> PluginTotals:
         """Return the totals of a plugin, with what it did since it was loaded the last time."""
         with self._lock:
-            sums = self._sums.get(plugin, _Sums())
-            calls, errors = Counter(sums.calls), Counter(sums.errors)
-            cpu = sums.cpu_time_ms
-            if now is not None:
-                cpu += now.cpu_time_ms or 0.0
-                for hook in now.hooks:
-                    calls[hook.hook] += hook.calls
-                    errors[hook.hook] += hook.errors
-            return PluginTotals(
-                cpu_time_ms=cpu,
-                calls=dict(calls),
-                errors=dict(errors),
-                violations=dict(sums.violations),
-                unmounts=dict(sums.unmounts),
-            )
+            sums = self._sums.get(plugin, _Sums()).copy()
+        if now is not None:
+            sums.add(now)
+        return PluginTotals(
+            cpu_time_ms=sums.cpu_time_ms,
+            calls=dict(sums.calls),
+            errors=dict(sums.errors),
+            wall_time_ms=sums.wall_time_ms,
+            latency=sums.latency,
+            violations=dict(sums.violations),
+            unmounts=dict(sums.unmounts),
+        )
 
     def _of(self, plugin: str) -> _Sums:
         return self._sums.setdefault(plugin, _Sums())
