@@ -157,11 +157,18 @@ static int count_descriptors(const pa_process *self, int32_t thread, uint32_t *o
 }
 
 /* Peak and context switches: each thread has switches of its own, all have the same peak. */
-static void measure_status(const pa_process *self, unsigned what, uint32_t threads, int32_t live,
+static void measure_status(pa_process *self, unsigned what, uint32_t threads, int32_t live,
                            pa_usage *out) {
     char text[STATUS_ROOM], name[64] = "status";
     pa_text_of_status found;
     ssize_t size;
+    if ((what & PA_USAGE_RESET_PEAK) && !(what & PA_USAGE_SWITCHES) && self->peak_begun &&
+        (out->known & PA_USAGE_CPU) && out->cpu_ns == self->peak_begun_cpu_ns) {
+        /* It did nothing since: what it has now is the most that it had. */
+        out->peak = out->memory;
+        out->known |= PA_USAGE_PEAK;
+        return;
+    }
     if (live != 0) {
         snprintf(name, sizeof name, "task/%d/status", (int)live);
     }
@@ -189,7 +196,9 @@ static void measure_status(const pa_process *self, unsigned what, uint32_t threa
     }
     if (what & PA_USAGE_RESET_PEAK) {
         const int fd = open_below(self, "clear_refs", O_WRONLY);
-        if (fd < 0 || write(fd, "5", 1) != 1) {
+        self->peak_begun = fd >= 0 && write(fd, "5", 1) == 1;
+        self->peak_begun_cpu_ns = out->cpu_ns;
+        if (!self->peak_begun) {
             out->error = errno;
         }
         if (fd >= 0) {

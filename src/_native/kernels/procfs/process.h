@@ -66,6 +66,8 @@ typedef struct pa_process {
     int statm, descriptors, tasks;
     pa_group group;       /* it is the owner of its descriptors */
     pa_bounds bounds;
+    int32_t peak_begun;         /* whether its peak was begun anew */
+    uint64_t peak_begun_cpu_ns; /* its processor time then */
     uint64_t start_ticks; /* ticks of the clock from the start of the machine to its own */
     /* For connections.c: what was found of it the last time. */
     uint32_t search;          /* the one in which its descriptors were searched; 0: none */
