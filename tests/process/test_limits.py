@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from pluginapi.process import (
     ProcessState,
 )
 from pluginapi.sandbox.cgroups import CgroupConfig
-from pluginapi.sandbox.config import SandboxConfig
+from pluginapi.sandbox.config import FilesystemConfig, SandboxConfig
 from process.conftest import SLOWER
 from support import Forge
 
@@ -54,16 +55,33 @@ async def do(self, line):
     return line
 """
 IMPORTS = "import asyncio, os, threading, time"
+READ = """
+with open({!r}, "rb") as file:
+    while file.read(1 << 20):
+        pass
+"""
 SPIN = "until = time.process_time() + {}\nwhile time.process_time() < until: pass"
 
 
 @pytest.fixture
-def sandbox(request: pytest.FixtureRequest) -> SandboxConfig | None:
+def shared() -> Iterator[Path]:
+    """Make a directory that sandboxes show; below /tmp they have files of their own."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pluginapi-") as directory:
+        made = Path(directory)
+        made.chmod(0o755)
+        yield made
+
+
+@pytest.fixture
+def sandbox(request: pytest.FixtureRequest, shared: Path) -> SandboxConfig | None:
     if getattr(request, "param", "none") == "none":
         return None
     if os.getuid() != 0:
         pytest.skip("the registry's sandbox is root's here")
-    return SandboxConfig(cgroup=CgroupConfig(memory_limit_bytes=128 * MIB, pids_limit=64))
+    return SandboxConfig(
+        cgroup=CgroupConfig(memory_limit_bytes=128 * MIB, pids_limit=64),
+        filesystem=FilesystemConfig(read_only_paths=(str(shared),)),
+    )
 
 
 @pytest.fixture
@@ -133,6 +151,31 @@ async def test_descriptors_end_exactly_at_the_limit(doer: Doer) -> None:
     assert doer.registry.get_violation_count(doer.name) == 0
 
 
+@pytest.mark.parametrize("most", [0, 1, 4])
+async def test_a_plugin_that_may_have_next_to_none_can_be_loaded(
+    forge: Forge, registry: PluginRegistry, manager: PluginProcessManager, most: int
+) -> None:
+    """And import modules; what it keeps open above its limit is a violation."""
+    del manager
+    path = forge.plugin(
+        "acme.few",
+        DOER,
+        top_level=f"{IMPORTS}, json",
+        extra=f"resource_limits=ResourceLimits(max_file_descriptors={most}),",
+    )
+    await registry.load_plugin(path, isolation="process")
+    await registry.hooks.execute("shout", "import decimal, sqlite3")
+    await registry.hooks.execute("shout", f"kept += [open('/dev/null') for _ in range({most})]")
+    registry.measure()
+    assert registry.exceeded() == []
+    if most < 4:
+        await registry.hooks.execute("shout", "kept.append(open('/dev/null'))")
+        registry.measure()
+        ((_, violation),) = registry.exceeded()
+        assert (violation.type, violation.used) == (ViolationType.FILE_DESCRIPTORS, most + 1)
+    await registry.unload_all()
+
+
 @pytest.mark.vm
 @pytest.mark.parametrize("sandbox", ["sandbox"], indirect=True)
 async def test_threads_end_exactly_at_the_limit(doer: Doer) -> None:
@@ -168,11 +211,37 @@ async def test_memory_above_the_limit_is_told_at_once(doer: Doer) -> None:
     # Once, however far it goes on.
     await doer.do("kept.append(bytearray(20 << 20))")
     assert len(doer.violations(ViolationType.HEAP_MEMORY)) == 1
-    # And again when it was well below in between, which version 2 is asked for once a second.
+    # And again when it was well below in between, which is looked for once a second.
     await doer.do("kept.clear()")
     await asyncio.sleep(1.5 * SLOWER)
     await doer.do("kept.append(bytearray(40 << 20))")
     assert len(await doer.seen(ViolationType.HEAP_MEMORY, 2)) == 2
+
+
+@pytest.mark.parametrize("sandbox", ["sandbox"], indirect=True)
+async def test_files_that_the_kernel_keeps_are_not_the_plugins(doer: Doer, shared: Path) -> None:
+    """The control is what the group is charged with. And what is the plugin's is told after it."""
+    path = shared / "large"
+    with path.open("wb") as file:
+        file.write(bytes(40 * MIB))
+        os.fsync(file.fileno())
+        # Whoever reads it is charged with it then.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    path.chmod(0o644)
+    assert doer.process._worker is not None
+    confinement = doer.process._worker.confinement
+    assert confinement is not None
+    assert confinement.cgroup is not None
+    before = confinement.cgroup.usage().memory_bytes or 0
+    await doer.do(READ.format(str(path)))
+    charged = (confinement.cgroup.usage().memory_bytes or 0) - before
+    assert charged > 33 * MIB
+    await asyncio.sleep(0.1)
+    assert doer.violations(ViolationType.HEAP_MEMORY) == []
+    assert (doer.registry.get_plugin_metrics(doer.name).heap_bytes or 0) < 10 * MIB
+    await doer.do("kept.append(bytearray(36 << 20))")
+    (violation,) = await doer.seen(ViolationType.HEAP_MEMORY)
+    assert violation.source == "memory-event"
 
 
 async def test_a_call_that_uses_up_its_time_is_told_while_it_runs(doer: Doer) -> None:

@@ -22,6 +22,9 @@ _MIB: Final = 1 << 20
 _STACK_BYTES: Final = 8 * _MIB
 # So that what goes through the limit slowly is seen by the monitor first.
 _SLACK_BYTES: Final = 16 * _MIB
+# A worker takes the plugin and imports modules through descriptors of its own: of a plugin that may
+# have fewer than this, the monitor sees what is above.
+_LEAST_DESCRIPTORS: Final = 4
 
 
 def set_kernel_limits(
@@ -128,7 +131,7 @@ def _descriptors(worker: Worker, before: ProcessUsage, limits: ResourceLimits) -
             resource=kind,
             limit=limit,
             mechanism="rlimit",
-            bound=before.descriptors + limit,
+            bound=before.descriptors + max(limit, _LEAST_DESCRIPTORS),
             detail="RLIMIT_NOFILE",
         ),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import select
@@ -21,6 +20,8 @@ __all__ = ["MemoryEvents"]
 # Of the limit: below it, memory that was above counts as below again.
 _RECOVERED: Final = 0.95
 _LOOK_AGAIN_SECONDS: Final = 1.0
+# So that one who stays just below its limit is not looked at over and over.
+_LEAST_STEP_BYTES: Final = 256 << 10
 
 _log = logging.getLogger("pluginapi.process")
 
@@ -33,12 +34,13 @@ class MemoryEvents:
     soon as it was passed, that is lifted, since above it the kernel slows a group down to a crawl.
     Both tell within milliseconds. Thread-safe.
 
+    A group is charged with files that the kernel keeps for it, too, which are not the plugin's:
+    when they are what goes through the bound, it is set higher by what the plugin has left.
+
     Args:
         group: The control group.
-        bound: Bytes that the group is charged with when the plugin is at its limit.
         limit: The plugin's limit.
-        used: Returns what the plugin uses of it: files that the kernel would take back do not
-            count for it, and do for the group.
+        used: Returns what the plugin uses of it.
         report: Called on the supervisor's thread with what is used.
         supervisor: Its thread hears the events.
 
@@ -49,7 +51,6 @@ class MemoryEvents:
     def __init__(
         self,
         group: Cgroup,
-        bound: int,
         *,
         limit: int,
         used: Callable[[], int | None],
@@ -57,62 +58,78 @@ class MemoryEvents:
         supervisor: Supervisor,
     ) -> None:
         self._group = group
-        self._bound = bound
         self._limit = limit
         self._used = used
         self._report = report
         self._supervisor = supervisor
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._fd = -1
+        self._closed = False
         self._above = False
-        self._fd, self._is_eventfd = group.open_memory_events(bound)
-        events = select.EPOLLIN if self._is_eventfd else select.EPOLLPRI
-        supervisor.watch(self._fd, self._heard, events)
+        self._planned = False
+        self._arm(limit)
 
     def close(self) -> None:
         """Hear of nothing any more; idempotent."""
         with self._lock:
-            fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._supervisor.unwatch(fd)
-            os.close(fd)
+            self._closed = True
+            self._disarm()
 
     def abandon(self) -> None:
         """Let go of it in a process that was forked from this one."""
+        self._closed = True
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
+    def _arm(self, left: int) -> None:
+        """Hear of it when the group is charged with so much more than now."""
+        charge = self._group.usage().memory_bytes or 0
+        fd, is_eventfd = self._group.open_memory_events(charge + max(left, _LEAST_STEP_BYTES))
+        with self._lock:
+            self._disarm()
+            if self._closed:
+                os.close(fd)
+                return
+            self._fd = fd
+            events = select.EPOLLIN if is_eventfd else select.EPOLLPRI
+            self._supervisor.watch(fd, self._heard, events)
+
+    def _disarm(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._supervisor.unwatch(fd)
+            os.close(fd)
+
     def _heard(self) -> None:
         with self._lock:
-            if self._fd < 0:
-                return
-            # Taken note of, so that the next one is told.
-            with contextlib.suppress(BlockingIOError):
-                if self._is_eventfd:
-                    os.eventfd_read(self._fd)
-                else:
-                    os.pread(self._fd, 4096, 0)
+            # It is opened anew: what it would tell again and again is told once.
+            self._disarm()
         self._look()
 
     def _look(self) -> None:
-        if self._fd < 0:
+        if self._closed:
             return
         used = self._used()
+        if used is None:
+            return
         try:
-            if used is None:
-                return
-            if not self._above and used > self._limit:
-                self._above = True
-                if not self._is_eventfd:
-                    self._group.bound_high_memory(None)
-                self._report(used)
-            elif self._above and used < self._limit * _RECOVERED:
+            if self._above and used < self._limit * _RECOVERED:
                 self._above = False
-                if not self._is_eventfd:
-                    self._group.bound_high_memory(self._bound)
+            if not self._above and used <= self._limit:
+                self._arm(self._limit - used)
+            elif not self._above:
+                self._above = True
+                self._group.lift_high_memory()
+                self._report(used)
         except SandboxError as err:
             # Its group goes when it ends.
             _log.debug("an event of memory was not looked after: %s", err)
-        if self._above and not self._is_eventfd:
-            # With the bound lifted, nothing tells that it falls.
-            self._supervisor.call_later(_LOOK_AGAIN_SECONDS, self._look)
+        if self._above and not self._planned:
+            # Nothing tells that it falls.
+            self._planned = True
+            self._supervisor.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._planned = False
+        self._look()

@@ -79,13 +79,12 @@ class WorkerWatch:
             lambda used, limit: self._exceeded(ViolationType.CPU_TIME, used, limit, "cpu-clock"),
         )
         group = None if worker.confinement is None else worker.confinement.cgroup
-        before = self.usage.before.group_memory_bytes
-        if group is None or before is None:
+        if group is None or self.usage.before.group_memory_bytes is None:
             return
         most = limits.max_heap_bytes
         try:
             self._events = MemoryEvents(
-                *(group, before + most),
+                group,
                 limit=most,
                 used=lambda: self.usage.now().heap_bytes,
                 report=lambda used: self._exceeded(

@@ -132,21 +132,20 @@ class Cgroup:
             return self._open_threshold(self._v1["memory"], bound), True
         if self._unified is None or not (self._unified / "memory.events").exists():
             raise self._failed("nothing here counts its memory")
-        self.bound_high_memory(bound)
+        write(self._unified / "memory.high", bound)
         fd = os.open(self._unified / "memory.events", os.O_RDONLY | os.O_CLOEXEC)
         # What was before is no event: the kernel tells of changes since it was read.
         os.pread(fd, 4096, 0)
         return fd, False
 
-    def bound_high_memory(self, bound: int | None) -> None:
-        """Set ``memory.high`` of version 2, in bytes, or lift it.
+    def lift_high_memory(self) -> None:
+        """Lift the bound that `open_memory_events` has set in version 2; nothing in version 1.
 
         Raises:
-            SandboxError: When the kernel refuses, or there is no such file.
+            SandboxError: When the kernel refuses.
         """
-        if self._unified is None:
-            raise self._failed("version 1 has no memory.high")
-        write(self._unified / "memory.high", "max" if bound is None else bound)
+        if "memory" not in self._v1 and self._unified is not None:
+            write(self._unified / "memory.high", "max")
 
     def _open_threshold(self, directory: Path, bound: int) -> int:
         bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
