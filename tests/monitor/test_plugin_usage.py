@@ -150,11 +150,11 @@ async def test_metrics_of_now_and_of_the_latest_pass(doer: Doer) -> None:
     now = doer.metrics()
     assert stale.fd_count == before.fd_count == 0
     assert now.fd_count == 3
-    assert 20 * MIB <= (now.heap_bytes or 0) - (before.heap_bytes or 0) < 30 * MIB
+    assert 19 * MIB <= (now.heap_bytes or 0) - (before.heap_bytes or 0) < 30 * MIB
     await doer.do("kept.clear(); bytearray(30 << 20)")
     after = doer.seen()
     assert (after.heap_bytes or 0) < 12 * MIB
-    assert (after.heap_peak_bytes or 0) > 28 * MIB
+    assert (after.heap_peak_bytes or 0) > 27 * MIB
 
 
 async def test_a_pass_sees_the_calls_and_their_cost(doer: Doer) -> None:
@@ -199,7 +199,7 @@ async def test_its_children_count(doer: Doer) -> None:
     before = doer.seen()
     await doer.do(FORK)
     found = doer.seen()
-    assert (found.heap_bytes or 0) - (before.heap_bytes or 0) > 40 * MIB
+    assert (found.heap_bytes or 0) - (before.heap_bytes or 0) > 39 * MIB
     assert (found.resident_bytes or 0) - (before.resident_bytes or 0) < 10 * MIB
     assert found.thread_count == 1
 
@@ -209,7 +209,8 @@ async def test_files_in_memory_count(doer: Doer, manager: PluginProcessManager) 
     before = doer.seen().heap_bytes or 0
     await doer.do("kept.append(os.memfd_create('x')); os.write(kept[0], bytes(30 << 20))")
     grown = (doer.seen().heap_bytes or 0) - before
-    assert 30 * MIB <= grown < 45 * MIB
+    # The kernel charges version 1 in batches, and adds up what is cached now and then.
+    assert 29 * MIB <= grown < 45 * MIB
     process = manager.get(doer.name)
     assert process is not None
     assert process.sampled is not None
