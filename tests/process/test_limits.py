@@ -28,7 +28,8 @@ from support import Forge
 MIB = 1 << 20
 LIMITS = ResourceLimits(
     max_heap_bytes=32 * MIB,
-    max_cpu_time_ms=100,
+    # The processor of the virtual machine is emulated.
+    max_cpu_time_ms=100 * SLOWER,
     max_threads=3,
     max_file_descriptors=20,
     max_connections=5,
