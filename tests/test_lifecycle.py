@@ -142,7 +142,7 @@ async def test_a_failing_cleanup_of_a_failed_start_does_not_hide_why(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def fail(self: OtherRuntime) -> None:
+    async def fail(self: OtherRuntime, why: str = "") -> None:
         raise OSError("no clean-up either")
 
     monkeypatch.setattr(OtherRuntime, "shutdown", fail)
