@@ -78,7 +78,7 @@ def test_the_platform_has_a_sampler() -> None:
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_psutil_says_the_same_of_every_process(kind: str) -> None:
+def test_psutil_says_the_same_of_every_process(kind: str, program: Program) -> None:
     """Processes change meanwhile: compared is what psutil finds the same before and after."""
     sampler = MAKERS[kind]()
     asked = {}
@@ -115,7 +115,9 @@ def test_psutil_says_the_same_of_every_process(kind: str) -> None:
         if low["threads"] == high["threads"] == 1:
             assert usage.voluntary_switches is not None
             assert low["voluntary"] <= usage.voluntary_switches <= high["voluntary"]
-    assert compared >= 20
+    # Of the program at least; root sees all that there are.
+    assert compared >= (20 if os.getuid() == 0 else 3)
+    assert program.pid in {oracle.pid for oracle in asked}
     sampler.close()
 
 
@@ -355,7 +357,10 @@ def test_one_that_hides_behind_a_thread_is_found(
     our_sampler.sample()
     usage = process.read()
     oracle = psutil.Process(program.pid)
-    assert (oracle.status(), oracle.memory_info().rss, oracle.num_fds()) == ("zombie", 0, 0)
+    assert (oracle.status(), oracle.memory_info().rss) == ("zombie", 0)
+    if os.getuid() == 0:
+        # Others may not look.
+        assert oracle.num_fds() == 0
     assert usage.life is ProcessLife.LEADER_GONE
     assert (usage.memory_bytes or 0) > 30 * MIB
     assert usage.descriptors == before.descriptors
