@@ -5,9 +5,7 @@ from libc.stdint cimport int32_t, uint32_t, uint64_t
 
 cimport procfs_kernel as kernel
 
-import errno
 import os
-import select
 
 MEMORY = kernel.PA_USAGE_MEMORY
 CPU = kernel.PA_USAGE_CPU
@@ -53,10 +51,10 @@ cdef class Sampler:
         if self.core != NULL:
             kernel.pa_sampler_free(self.core)
 
-    def add(self, int32_t pid, int pidfd=-1):
-        """Add a process: return its place, and its start in ticks since the machine's.
+    def add(self, int32_t pid):
+        """Add the process that has this number now.
 
-        With ``pidfd``, it is certain to be that process, whatever became of the number.
+        Returns its place, and its start in ticks since the machine's.
 
         Raises:
             OSError: ESRCH when it has ended, or what else keeps it from being opened.
@@ -68,13 +66,6 @@ cdef class Sampler:
             raise ValueError(f"a process id is above 0, not {pid}")
         with nogil:
             error = kernel.pa_sampler_add(self.core, pid, &place, &start)
-        if error == 0 and pidfd >= 0:
-            # It has not ended: then the number was its own all the time.
-            asking = select.poll()
-            asking.register(pidfd, select.POLLIN)
-            if asking.poll(0):
-                self.remove(place)
-                error = errno.ESRCH
         fail(error)
         return place, start
 

@@ -236,7 +236,10 @@ class PluginHost:
         return report
 
     async def _take_down(self) -> UnloadReport:
+        control, self._control = self._control, None
         try:
+            if control is not None:
+                await asyncio.to_thread(control.close)
             if self.monitor is not None:
                 await self.monitor.stop()
                 self.monitor = None
@@ -245,9 +248,6 @@ class PluginHost:
                 report = await self.registry.unload_all()
             finally:
                 await asyncio.to_thread(self.registry.loader.close)
-                control, self._control = self._control, None
-                if control is not None:
-                    await asyncio.to_thread(control.close)
                 if self.security_log is not None:
                     # It is opened again by the next event.
                     self.security_log.close()

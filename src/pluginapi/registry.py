@@ -19,7 +19,7 @@ from pluginapi.errors import (
 )
 from pluginapi.hooks import HookRegistry, PluginEvent
 from pluginapi.info import PluginInfo, PluginStatus, ScanReport, UnloadReport
-from pluginapi.lifecycle import PluginLifecycle
+from pluginapi.lifecycle import PluginLifecycle, RunningPlugin
 from pluginapi.limits import (
     LimitInForce,
     ResourceLimits,
@@ -268,18 +268,8 @@ class PluginRegistry:
             with self._lock:
                 self._state.loading.pop(name).set()
         logger.info("loaded plugin %s %s", name, inspection.manifest.version)
-        self._note(
-            *("load", name, _facts(inspection)),
-            trust_level=inspection.verdict.trust_level.name.lower(),
-            limits=[str(each) for each in self.get_limits_in_force(name)],
-        )
-        needs = inspection.manifest.requirements
-        self._note(
-            *("grant", name, _facts(inspection)),
-            context_read=list(needs.context_read),
-            context_write=list(needs.context_write),
-            services=list(running.context.services),
-        )
+        if self._security_log is not None:
+            self._note_load(inspection, running)
         try:
             await self._announce("on_plugin_load", known)
         except BaseException:
@@ -638,6 +628,20 @@ class PluginRegistry:
                 "pluginapi.toml, then load it again"
                 + (f"; that is refused for {seconds:g} s" if seconds else ""),
             ),
+        )
+
+    def _note_load(self, inspection: Inspection, running: RunningPlugin) -> None:
+        name, needs = inspection.manifest.name, inspection.manifest.requirements
+        self._note(
+            *("load", name, _facts(inspection)),
+            trust_level=inspection.verdict.trust_level.name.lower(),
+            limits=[str(each) for each in self.get_limits_in_force(name)],
+        )
+        self._note(
+            *("grant", name, _facts(inspection)),
+            context_read=list(needs.context_read),
+            context_write=list(needs.context_write),
+            services=list(running.context.services),
         )
 
     def _on_kill(self, name: str, reason: str, detail: str) -> None:

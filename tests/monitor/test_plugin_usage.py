@@ -171,6 +171,19 @@ async def test_a_pass_sees_the_calls_and_their_cost(doer: Doer) -> None:
     assert 0 < (found.calls_per_second or 0) < 30
 
 
+@pytest.mark.parametrize("sandbox", ["sandbox"], indirect=True)
+async def test_processor_time_that_nobody_looked_at_survives_the_process(
+    doer: Doer, manager: PluginProcessManager
+) -> None:
+    """The clock of its control group tells when the process has ended."""
+    await doer.do("until = time.process_time() + 0.2\nwhile time.process_time() < until: pass")
+    process = manager.get(doer.name)
+    assert process is not None
+    process.kill()
+    eventually(lambda: process.pid is None)
+    assert (doer.metrics().cpu_time_ms or 0) >= 200
+
+
 @pytest.mark.parametrize("sandbox", SANDBOXES, indirect=True)
 async def test_processor_time_survives_the_process(
     doer: Doer,

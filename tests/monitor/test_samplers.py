@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pluginapi.monitor.procfs import ProcfsSampler
 from pluginapi.monitor.psutil_sampler import PsutilSampler
 from pluginapi.monitor.sampler import ProcessSampler, open_sampler
 from pluginapi.monitor.usage import ProcessLife, ProcessUsage, UsageBounds
+from pluginapi.process.measuring import WorkerUsage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these processes are of Linux")
 
@@ -307,15 +307,19 @@ def reuse(kind: str) -> None:
     raise AssertionError("no other process got the number")
 
 
-def test_a_process_that_ended_before_it_was_added_is_refused(sampler: ProcessSampler) -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        pidfd = os.pidfd_open(process.pid)
-        process.send_signal(signal.SIGKILL)
-        assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT) is not None
-        # The number is still its own, but it has ended.
-        with pytest.raises(ProcessLookupError):
-            sampler.add(process.pid, pidfd)
-        os.close(pidfd)
+class EndedWorker:
+    """A worker that has ended, whose number this process has by now."""
+
+    pid = os.getpid()
+    confinement = None
+
+    def wait(self, timeout: float) -> bool:
+        return timeout == 0
+
+
+def test_a_worker_that_ended_before_it_was_added_is_refused(sampler: ProcessSampler) -> None:
+    with pytest.raises(ProcessLookupError):
+        WorkerUsage(sampler, EndedWorker(), None)  # type: ignore[arg-type]
     assert len(sampler) == 0
 
 

@@ -84,7 +84,7 @@ async def test_life_of_a_plugin_with_async_and_sync_methods() -> None:
         )
     )
     assert repr(plugin) == "<PythonPlugin acme.guard 1.2.3>"
-    assert (plugin.heap_bytes(), plugin.heap_limit) == (None, None)
+    assert (plugin.usage().heap_bytes, plugin.heap_limit) == (None, None)
     await plugin.init("context")
     await plugin.register_hooks("hooks")
     await plugin.shutdown()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pluginapi._version import __version__
 from pluginapi.errors import NotFound
+from pluginapi.export.snapshot import snapshots
 
 if TYPE_CHECKING:
     from pluginapi.info import PluginInfo
@@ -25,15 +26,12 @@ def snapshot(registry: PluginRegistry) -> dict[str, Any]:
         its metrics, its limits with what keeps them, and its latest violations;
         ``quarantine``: who is in it; ``pass_ms``: how long measuring took.
     """
-    registry.measure()
-    infos = {info.name: info for info in registry.list_loaded_plugins()}
     plugins = []
-    for metrics in registry.monitored():
-        info = infos.get(metrics.name)
-        if info is None:
+    for plugin in snapshots(registry):
+        if plugin.metrics is None or plugin.info is None:
             continue
         try:
-            plugins.append({**metrics.to_dict(), **_of(registry, info)})
+            plugins.append({**plugin.metrics.to_dict(), **_of(registry, plugin.info)})
         except NotFound:
             # It was unloaded since.
             continue

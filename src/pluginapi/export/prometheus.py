@@ -116,14 +116,14 @@ class PluginCollector(Collector):
         )
         for plugin in plugins:
             metrics = plugin.metrics
-            if metrics is None:
+            if metrics is None or plugin.info is None:
                 continue
             if metrics.connection_count is not None:
                 connections.add_metric([plugin.name, "connected"], metrics.connection_count)
             if metrics.uptime_seconds is not None:
                 started.add_metric([plugin.name], now - metrics.uptime_seconds)
             pid = "" if metrics.pid is None else str(metrics.pid)
-            info.add_metric([plugin.name, plugin.version or "", pid], 1)
+            info.add_metric([plugin.name, plugin.info.version, pid], 1)
         yield from (connections, started, info)
 
     @staticmethod

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pluginapi.info import PluginInfo
     from pluginapi.limits import ResourceLimits
     from pluginapi.monitor.metrics import PluginMetrics
     from pluginapi.monitor.totals import PluginTotals
@@ -20,17 +21,20 @@ class PluginSnapshot:
 
     Attributes:
         name: The plugin.
-        version: Its version, or None while it is not loaded.
+        info: What it is, or None while it is not loaded.
         metrics: What it uses now, or None while it is not loaded.
-        limits: Its limits, or None while it is not loaded.
         totals: What it did since the host runs.
     """
 
     name: str
-    version: str | None
+    info: PluginInfo | None
     metrics: PluginMetrics | None
-    limits: ResourceLimits | None
     totals: PluginTotals
+
+    @property
+    def limits(self) -> ResourceLimits | None:
+        """Its limits in force, or None while it is not loaded."""
+        return None if self.info is None else self.info.resource_limits
 
 
 def snapshots(registry: PluginRegistry) -> list[PluginSnapshot]:
@@ -43,13 +47,12 @@ def snapshots(registry: PluginRegistry) -> list[PluginSnapshot]:
     loaded = {info.name: info for info in registry.list_loaded_plugins()}
     found = []
     for name in sorted({*metrics, *registry.totals.names()}):
-        now, info = metrics.get(name), loaded.get(name)
+        now = metrics.get(name)
         found.append(
             PluginSnapshot(
                 name=name,
-                version=None if info is None else info.version,
+                info=loaded.get(name),
                 metrics=now,
-                limits=None if info is None else info.resource_limits,
                 totals=registry.totals.of(name, now),
             )
         )

@@ -36,7 +36,6 @@ class PluginUsage:
         pid: Its process id.
         uptime_seconds: How long its process has run.
         restarts: How often its process was started again.
-        hidden: Whether it lives on without its first thread, which hides it from other tools.
     """
 
     heap_bytes: int | None = None
@@ -49,7 +48,6 @@ class PluginUsage:
     pid: int | None = None
     uptime_seconds: float | None = None
     restarts: int | None = None
-    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

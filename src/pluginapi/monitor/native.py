@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pluginapi.monitor.usage import UsageBounds
     from pluginapi.sandbox.cgroups.usage import GroupFiles
 
-__all__ = ["NativeSampler", "keepable_descriptors"]
+__all__ = ["NativeSampler"]
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _MOST_64: Final = (1 << 64) - 1
@@ -30,7 +30,7 @@ _LIVES: Final = {
 _NOTHING: Final = ProcessUsage(life=ProcessLife.GONE)
 
 
-def keepable_descriptors() -> int:
+def _keepable_descriptors() -> int:
     """Return how many descriptors may be held open to be quick: half of what is allowed."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(_MOST_32, max(0, soft // 2) if soft != resource.RLIM_INFINITY else 1 << 20)
@@ -105,16 +105,16 @@ class NativeSampler:
     name: Final = "native"
 
     def __init__(self, keep: int | None = None) -> None:
-        self.core = _procfs.Sampler(keepable_descriptors() if keep is None else keep)
+        self.core = _procfs.Sampler(_keepable_descriptors() if keep is None else keep)
         self._lock = threading.Lock()
         self._at: dict[int, NativeProcess] = {}
 
     def __len__(self) -> int:
         return len(self._at)
 
-    def add(self, pid: int, pidfd: int = -1) -> NativeProcess:
+    def add(self, pid: int) -> NativeProcess:
         """Measure a process from now on."""
-        place, start = self.core.add(pid, pidfd)
+        place, start = self.core.add(pid)
         made = NativeProcess(self, pid, place, start)
         with self._lock:
             self._at[place] = made

@@ -87,16 +87,13 @@ class OneByOne(ABC):
     def open(self, pid: int) -> OneProcess:
         """Open a process; raises `OSError`."""
 
-    def add(self, pid: int, pidfd: int = -1) -> OneProcess:
+    def add(self, pid: int) -> OneProcess:
         """Measure a process from now on."""
         if pid <= 0:
             raise ValueError(f"a process id is above 0, not {pid}")
         with self.lock:
             process = self.open(pid)
             self._processes[process] = None
-        if pidfd >= 0 and has_ended(pidfd):
-            process.close()
-            raise ProcessLookupError(f"process {pid} has ended")
         return process
 
     def forget(self, process: OneProcess) -> None:
@@ -135,12 +132,3 @@ class OneByOne(ABC):
         with self.lock:
             for process in tuple(self._processes):
                 process.close()
-
-
-def has_ended(pidfd: int) -> bool:
-    """Tell whether the process that a pidfd stands for has ended."""
-    import select  # noqa: PLC0415 - pidfds are of Linux, poll is not everywhere
-
-    asking = select.poll()
-    asking.register(pidfd, select.POLLIN)
-    return bool(asking.poll(0))

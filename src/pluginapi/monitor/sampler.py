@@ -47,8 +47,11 @@ class ProcessSampler(Protocol):
     def name(self) -> str:
         """How it measures: ``native``, ``procfs`` or ``psutil``."""
 
-    def add(self, pid: int, pidfd: int = -1) -> SampledProcess:
-        """Measure a process from now on; with ``pidfd``, it is certain to be that one.
+    def add(self, pid: int) -> SampledProcess:
+        """Measure the process that has this number now, from now on.
+
+        Whether it is the one that is meant is for the caller to know: one that has not ended yet
+        has its number.
 
         Raises:
             ProcessLookupError: When there is none, or it has ended.

@@ -43,6 +43,7 @@ def set_kernel_limits(
     confinement = worker.confinement
     group = None if confinement is None else confinement.cgroup
     door = None if confinement is None else confinement.door
+    bounds = {} if group is None else group.limits()
     cpu = LimitInForce(
         resource=ViolationType.CPU_TIME,
         limit=limits.max_cpu_time_ms,
@@ -57,17 +58,16 @@ def set_kernel_limits(
         detail="" if door is None else "connects beyond it fail with EMFILE",
     )
     return (
-        _memory(worker, group, limits),
+        _memory(worker, bounds, limits),
         cpu,
-        _threads(group, before, limits),
+        _threads(group, bounds, before, limits),
         _descriptors(worker, before, limits),
         connections,
     )
 
 
-def _memory(worker: Worker, group: Cgroup | None, limits: ResourceLimits) -> LimitInForce:
+def _memory(worker: Worker, bounds: dict[str, int], limits: ResourceLimits) -> LimitInForce:
     kind, limit = ViolationType.HEAP_MEMORY, limits.max_heap_bytes
-    bounds = {} if group is None else group.limits()
     if "memory_limit_bytes" in bounds:
         return LimitInForce(
             resource=kind,
@@ -102,12 +102,13 @@ def _data_bytes(pid: int) -> int | None:
     return int(found[0][1]) * 1024 if found else None
 
 
-def _threads(group: Cgroup | None, before: ProcessUsage, limits: ResourceLimits) -> LimitInForce:
+def _threads(
+    group: Cgroup | None, bounds: dict[str, int], before: ProcessUsage, limits: ResourceLimits
+) -> LimitInForce:
     kind, limit = ViolationType.THREADS, limits.max_threads
     if group is None:
         # RLIMIT_NPROC counts all processes of a user.
         return _monitored(kind, limit, "only a control group can bound them")
-    bounds = group.limits()
     if "pids_limit" not in bounds or before.group_tasks is None:
         return _monitored(kind, limit, "its control group does not bound them")
     bound = min(bounds["pids_limit"], before.group_tasks + limit)

@@ -119,7 +119,7 @@ class PluginProcessManager:
             on_request: Serves what the plugin asks.
             logger: Takes what it logs and prints; without one ``pluginapi.plugin.<name>``.
             sandbox: What confines it, in place of the manager's `sandbox`; None confines nothing.
-            limits: What the plugin may use before `exceeding` names it; None bounds nothing.
+            limits: What the plugin may use before `measure` returns it; None bounds nothing.
 
         Raises:
             SandboxUnavailable: When this machine, or this user, cannot have that sandbox.
@@ -168,12 +168,12 @@ class PluginProcessManager:
         with self._lock:
             return tuple(self._processes.values())
 
-    def measure(self, *, connections: bool = True) -> tuple[PluginProcess, ...]:
+    def measure(self) -> tuple[PluginProcess, ...]:
         """Measure all processes, once, and return those that use more than they may.
 
         Blocks for some microseconds for each of them; not with the GIL.
         """
-        over = set(self.sampler.sample(connections=connections, peak=True))
+        over = set(self.sampler.sample(peak=True))
         if not over:
             return ()
         return tuple(process for process in self.processes() if process.sampled in over)

@@ -40,7 +40,7 @@ class WorkerUsage:
     ) -> None:
         self._worker = worker
         self._last_cpu_ms = 0.0
-        self.process: SampledProcess = sampler.add(worker.pid, worker.pidfd)
+        self.process: SampledProcess = sampler.add(worker.pid)
         try:
             self._begin(limits)
         except BaseException:
@@ -48,6 +48,9 @@ class WorkerUsage:
             raise
 
     def _begin(self, limits: ResourceLimits | None) -> None:
+        if self._worker.wait(0):
+            # The number may have been another process's.
+            raise ProcessLookupError(f"process {self._worker.pid} has ended")
         confinement = self._worker.confinement
         if confinement is not None and confinement.cgroup is not None:
             self.process.attach(confinement.cgroup.open_usage())
@@ -100,7 +103,6 @@ class WorkerUsage:
             resident_bytes=usage.memory_bytes,
             pid=None if ended else self._worker.pid,
             uptime_seconds=None if ended else time.monotonic() - self._worker.started,
-            hidden=usage.life is ProcessLife.LEADER_GONE,
         )
 
 

@@ -67,7 +67,7 @@ class MemoryEvents:
         self._closed = False
         self._above = False
         self._planned = False
-        self._arm(limit)
+        self._arm(self._charge(), limit)
 
     def close(self) -> None:
         """Hear of nothing any more; idempotent."""
@@ -82,18 +82,25 @@ class MemoryEvents:
         if fd >= 0:
             os.close(fd)
 
-    def _arm(self, left: int) -> None:
-        """Hear of it when the group is charged with so much more than now."""
-        charge = self._group.usage().memory_bytes or 0
-        fd, is_eventfd = self._group.open_memory_events(charge + max(left, _LEAST_STEP_BYTES))
+    def _charge(self) -> int:
+        return self._group.charge() or 0
+
+    def _arm(self, charge: int, left: int) -> bool:
+        """Hear of it when the group is charged with so much more; tell whether it is by now.
+
+        The kernel tells of going through a bound, not of being above one.
+        """
+        bound = charge + max(left, _LEAST_STEP_BYTES)
+        fd, is_eventfd = self._group.open_memory_events(bound)
         with self._lock:
             self._disarm()
             if self._closed:
                 os.close(fd)
-                return
+                return False
             self._fd = fd
             events = select.EPOLLIN if is_eventfd else select.EPOLLPRI
             self._supervisor.watch(fd, self._heard, events)
+        return self._charge() >= bound
 
     def _disarm(self) -> None:
         fd, self._fd = self._fd, -1
@@ -108,20 +115,9 @@ class MemoryEvents:
         self._look()
 
     def _look(self) -> None:
-        if self._closed:
-            return
-        used = self._used()
-        if used is None:
-            return
         try:
-            if self._above and used < self._limit * _RECOVERED:
-                self._above = False
-            if not self._above and used <= self._limit:
-                self._arm(self._limit - used)
-            elif not self._above:
-                self._above = True
-                self._group.lift_high_memory()
-                self._report(used)
+            while not self._closed and self._passed():
+                pass
         except SandboxError as err:
             # Its group goes when it ends.
             _log.debug("an event of memory was not looked after: %s", err)
@@ -129,6 +125,24 @@ class MemoryEvents:
             # Nothing tells that it falls.
             self._planned = True
             self._supervisor.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _passed(self) -> bool:
+        """Report, or hear of the next time; tell whether that has come meanwhile."""
+        # In this order: what it takes in between makes the next time come earlier, not later.
+        charge = self._charge()
+        used = self._used()
+        if used is None:
+            return False
+        if self._above and used < self._limit * _RECOVERED:
+            self._above = False
+        if self._above:
+            return False
+        if used <= self._limit:
+            return self._arm(charge, self._limit - used)
+        self._above = True
+        self._group.lift_high_memory()
+        self._report(used)
+        return False
 
     def _look_again(self) -> None:
         self._planned = False

@@ -192,8 +192,7 @@ class PluginProcess:
     def usage(self, *, now: bool = True) -> PluginUsage:
         """Return what the plugin uses; without ``now``, as the monitor found it the last time.
 
-        Processor time is that of all its processes so far. What it needs besides is a few
-        microseconds.
+        Processor time is that of all its processes so far. Measuring takes some microseconds.
         """
         with self._lock:
             watch, starts, ended = self._watch, self._starts, self._ended_cpu_ms

@@ -91,7 +91,6 @@ class IsolatedPlugin:
         self._context: ContextPush | None = None
         self._ready: Ready | None = None
         self._closed = False
-        self._on_violation: Callable[[Violation], object] | None = None
 
     def __repr__(self) -> str:
         return f"<plugin {self.manifest.name} {self.manifest.version} in a process of its own>"
@@ -135,7 +134,6 @@ class IsolatedPlugin:
             sandbox=self._sandbox,
             limits=self._limits,
         )
-        process.on_violation = self._on_violation
         loop = asyncio.get_running_loop()
         self._ready = await run_in_daemon_thread(
             process.start, name=f"plugin-{name}-start", abandoned=lambda _: process.kill()
@@ -193,7 +191,6 @@ class IsolatedPlugin:
 
     def on_violation(self, report: Callable[[Violation], object]) -> None:
         """Report what is seen between two looks of the monitor; on any thread."""
-        self._on_violation = report
         if self.process is not None:
             self.process.on_violation = report
 

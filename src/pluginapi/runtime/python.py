@@ -112,10 +112,6 @@ class PythonPlugin:
         del why
         await self._call("shutdown", None, ShutdownError)
 
-    def heap_bytes(self) -> int | None:
-        """Return None: see `heap_limit`."""
-        return None
-
     def on_violation(self, report: Callable[[Violation], object]) -> None:
         """Report nothing: the host itself sees what a call took, after it."""
 

@@ -186,27 +186,25 @@ static uint64_t network_of(int directory, const char *name) {
     return fstatat(directory, name, &found, 0) == 0 ? (uint64_t)found.st_ino : 0;
 }
 
-static void look_where(pa_connections *self, pa_process *process) {
-    if (process->foreign < 0) {
-        const uint64_t network = network_of(process->directory, "ns/net");
-        process->foreign = network != 0 && network != self->network;
-    }
+/* Whether a process has a network of its own, which nothing is told of. */
+static int is_foreign(const pa_connections *self, const pa_process *process) {
+    const uint64_t network = network_of(process->directory, "ns/net");
+    return network != 0 && network != self->network;
 }
 
 /* Search the descriptors of one that may have what was not there before. */
 static void search_again(pa_connections *self, size_t place, pa_process *process,
                          const pa_usage *usage) {
     walk walking;
-    look_where(self, process);
+    process->apart = is_foreign(self, process);
     searched(self, process, usage, 0);
     memset(&walking, 0, sizeof walking);
     walking.known = &self->sockets;
-    walking.foreign = process->foreign;
+    walking.foreign = process->apart;
     walking.owner = (uint32_t)place;
     walking.search = process->search;
     process->unsearched = search(&walking, process, usage);
     process->own_connections = walking.found;
-    process->apart = process->foreign > 0;
 }
 
 static void search_some(pa_connections *self, pa_process *all, const pa_usage *of, size_t count,

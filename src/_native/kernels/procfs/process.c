@@ -67,7 +67,6 @@ int pa_process_sizes(void) {
 void pa_process_none(pa_process *self) {
     memset(self, 0, sizeof *self);
     self->directory = self->statm = self->descriptors = self->tasks = -1;
-    self->foreign = -1;
     pa_group_none(&self->group);
 }
 
@@ -260,6 +259,8 @@ void pa_process_measure(pa_process *self, unsigned what, pa_usage *out) {
     size = read_below(self, self->statm, "statm", text, sizeof text);
     if (size <= 0 || pa_text_statm(text, (size_t)size, &pages) != 0) {
         gone(out, size < 0 ? errno : ESRCH);
+        /* Its group may have others, and goes on to tell what it took. */
+        measure_group(&self->group, out);
         return;
     }
     measure_group(&self->group, out);
@@ -274,6 +275,7 @@ void pa_process_measure(pa_process *self, unsigned what, pa_usage *out) {
     if (pages == 0) {
         live = look_closer(self, threads, out);
         if (out->state == PA_PROCESS_GONE) {
+            measure_group(&self->group, out);
             return;
         }
         if (live != 0) {
@@ -315,7 +317,7 @@ void pa_process_compare(const pa_process *self, pa_usage *out) {
     const int grouped = (out->known & PA_USAGE_GROUP_MEMORY) != 0;
     const int counted = (out->known & PA_USAGE_GROUP_TASKS) != 0;
     out->over = 0;
-    if (!bounds->set) {
+    if (!bounds->set || out->state == PA_PROCESS_GONE) {
         return;
     }
     if ((grouped || (out->known & PA_USAGE_MEMORY)) &&

@@ -71,10 +71,9 @@ typedef struct pa_process {
     uint64_t start_ticks; /* ticks of the clock from the start of the machine to its own */
     /* For connections.c: what was found of it the last time. */
     uint32_t search;          /* the one in which its descriptors were searched; 0: none */
-    int32_t apart;            /* whether that one looked at each of its sockets */
+    int32_t apart;            /* whether its sockets were looked at one by one */
     uint32_t had_descriptors; /* how many they were then */
     uint64_t had_cpu_ns;      /* its processor time then */
-    int32_t foreign;          /* whether it has a network of its own: 1, 0, or -1: not known */
     uint32_t own_connections; /* those that are not among its host's */
     uint32_t connections;     /* in all */
     int32_t unsearched;       /* why they could not be searched: an errno value, or 0 */

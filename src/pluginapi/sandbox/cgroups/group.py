@@ -19,7 +19,7 @@ from typing import Final, Self, TypeVar
 from pluginapi.errors import SandboxError, UnsupportedPlatform
 from pluginapi.sandbox.cgroups import v1, v2
 from pluginapi.sandbox.cgroups.config import CgroupConfig
-from pluginapi.sandbox.cgroups.files import gone, read, write
+from pluginapi.sandbox.cgroups.files import gone, number, read, write
 from pluginapi.sandbox.cgroups.hierarchy import (
     CgroupLayout,
     Hierarchy,
@@ -102,6 +102,12 @@ class Cgroup:
         """Return what it uses; what no controller counts is None."""
         older = v1.usage(self._v1)
         return older if self._unified is None else _filled(older, v2.usage(self._unified))
+
+    def charge(self) -> int | None:
+        """Return the memory that it is charged with; None when no controller counts it."""
+        if "memory" in self._v1:
+            return number(self._v1["memory"] / "memory.usage_in_bytes")
+        return None if self._unified is None else number(self._unified / "memory.current")
 
     def open_usage(self) -> GroupFiles:
         """Open the files that tell what it uses; the descriptors are the caller's to close."""
