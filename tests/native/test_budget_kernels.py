@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from native.support import HARNESS, KERNELS, STRICT
-from native.test_kernels import ADDRESS, FLAGS, THREAD, _run
+from native.kernel_programs import ADDRESS, THREAD, build, check_alone, run
+from native.support import HARNESS, KERNELS
 
 pytestmark = [
     pytest.mark.c_only,
@@ -21,23 +20,12 @@ BUDGET = sorted((KERNELS / "budget").glob("*.c"))
 
 @pytest.mark.parametrize("path", BUDGET, ids=lambda path: path.name)
 def test_kernels_compile_clean_and_alone(compiler: str, path: Path, tmp_path: Path) -> None:
-    assert "Python.h" not in path.read_text()
-    subprocess.run(
-        [compiler, "-std=c11", *STRICT, *FLAGS, "-c", "-o", str(tmp_path / "k.o"), str(path)],
-        check=True,
-    )
+    check_alone(compiler, path, tmp_path)
 
 
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
 def test_budgets_are_watched_without_python(
     compiler: str, tmp_path: Path, sanitizer: tuple[str, ...]
 ) -> None:
-    program = tmp_path / "budget_harness"
-    subprocess.run(
-        [
-            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *sanitizer, "-o", str(program)),
-            *(str(HARNESS / "budget_harness.c"), *map(str, BUDGET), "-pthread"),
-        ],
-        check=True,
-    )
-    assert _run(program) == "ok\n"
+    program = build(compiler, tmp_path, HARNESS / "budget_harness.c", BUDGET, sanitizer)
+    assert run(program) == "ok\n"

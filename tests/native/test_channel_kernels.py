@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from native.support import HARNESS, KERNELS, STRICT
-from native.test_kernels import ADDRESS, FLAGS, THREAD, _run
+from native.kernel_programs import ADDRESS, THREAD, build, check_alone, run, run_random
+from native.support import HARNESS, KERNELS
 
 pytestmark = [
     pytest.mark.c_only,
@@ -18,40 +17,20 @@ pytestmark = [
 
 CHANNEL = sorted((KERNELS / "channel").glob("*.c"))
 LINKED = [path for path in CHANNEL if path.name != "memory_other.c"]
-FUZZ = Path(__file__).parents[1] / "fuzz"
 
 
 @pytest.mark.parametrize("path", CHANNEL, ids=lambda path: path.name)
 def test_kernels_compile_clean_and_alone(compiler: str, path: Path, tmp_path: Path) -> None:
-    assert "Python.h" not in path.read_text()
-    subprocess.run(
-        [compiler, "-std=c11", *STRICT, *FLAGS, "-c", "-o", str(tmp_path / "k.o"), str(path)],
-        check=True,
-    )
+    check_alone(compiler, path, tmp_path)
 
 
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
 def test_two_ends_talk_without_python(
     compiler: str, tmp_path: Path, sanitizer: tuple[str, ...]
 ) -> None:
-    program = tmp_path / "channel_harness"
-    subprocess.run(
-        [
-            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *sanitizer, "-o", str(program)),
-            *(str(HARNESS / "channel_harness.c"), *map(str, LINKED), "-pthread"),
-        ],
-        check=True,
-    )
-    assert _run(program) == "ok\n"
+    program = build(compiler, tmp_path, HARNESS / "channel_harness.c", LINKED, sanitizer)
+    assert run(program) == "ok\n"
 
 
 def test_random_bytes_of_a_hostile_worker(compiler: str, tmp_path: Path) -> None:
-    program = tmp_path / "channel_fuzz"
-    subprocess.run(
-        [
-            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *ADDRESS, "-o", str(program)),
-            *(str(HARNESS / "fuzz_driver.c"), str(FUZZ / "channel_fuzz.c"), *map(str, LINKED)),
-        ],
-        check=True,
-    )
-    assert _run(program, "20000") == "ok\n"
+    run_random(compiler, tmp_path, "channel_fuzz.c", LINKED)

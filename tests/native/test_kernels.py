@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from native.support import HARNESS, INCLUDE, KERNELS, STRICT, Native
+from native.kernel_programs import ADDRESS, FLAGS, THREAD, check_alone, run
+from native.support import HARNESS, KERNELS, STRICT, Native
 
 pytestmark = pytest.mark.c_only
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 ABI = sorted((KERNELS / "abi").glob("*.c"))
 CLOCK = sorted((KERNELS / "clock").glob("*.c"))
-FLAGS = ("-g", "-O1", "-fno-omit-frame-pointer", f"-I{INCLUDE}", f"-I{KERNELS}")
-ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-THREAD = ("-fsanitize=thread",)
 
 
 def test_there_are_kernels() -> None:
@@ -28,26 +25,7 @@ def test_there_are_kernels() -> None:
 
 @pytest.mark.parametrize("path", ABI + CLOCK, ids=lambda path: path.name)
 def test_kernels_compile_clean_and_alone(compiler: str, path: Path, tmp_path: Path) -> None:
-    assert "Python.h" not in path.read_text()
-    subprocess.run(
-        [compiler, "-std=c11", *STRICT, *FLAGS, "-c", "-o", str(tmp_path / "k.o"), str(path)],
-        check=True,
-    )
-
-
-def _run(program: Path, *arguments: str) -> str:
-    # The program brings its own sanitizer; one preloaded for the tests would clash with it.
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    finished = subprocess.run(
-        [str(program), *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=environment,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    check_alone(compiler, path, tmp_path)
 
 
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
@@ -63,7 +41,7 @@ def test_a_plugin_runs_without_python(
         ],
         check=True,
     )
-    assert _run(program, str(probe)) == "ok\n"
+    assert run(program, str(probe)) == "ok\n"
 
 
 @pytest.mark.parametrize("sanitizer", [ADDRESS, THREAD], ids=["address", "thread"])
@@ -78,7 +56,7 @@ def test_handlers_come_through_the_gate_while_it_closes(
         ],
         check=True,
     )
-    assert _run(program) == "ok\n"
+    assert run(program) == "ok\n"
 
 
 @pytest.mark.parametrize("flags", [(), ("-DPA_CLOCK_PORTABLE",)], ids=["counter", "portable"])
@@ -93,7 +71,7 @@ def test_the_clock_tells_time_with_and_without_a_counter(
         ],
         check=True,
     )
-    said = _run(program)
+    said = run(program)
     assert said in {"counter\n", "portable\n"}
     if flags:
         assert said == "portable\n"
@@ -127,4 +105,4 @@ def test_the_msgpack_reader_stays_inside_its_input(compiler: str, tmp_path: Path
         ],
         check=True,
     )
-    assert _run(program) == "ok\n"
+    assert run(program) == "ok\n"

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from native.kernel_programs import ADDRESS, FLAGS, FUZZ, check_alone, run
 from native.support import HARNESS, KERNELS, STRICT
-from native.test_kernels import ADDRESS, FLAGS, _run
 
 pytestmark = pytest.mark.c_only
 
 SECCOMP = sorted((KERNELS / "seccomp").glob("*.c"))
 OTHER = "install_other.c" if sys.platform == "linux" else "install_linux.c"
 LINKED = [path for path in SECCOMP if path.name != OTHER]
-FUZZ = Path(__file__).parents[1] / "fuzz"
 
 
 @pytest.mark.parametrize(
@@ -25,11 +24,7 @@ FUZZ = Path(__file__).parents[1] / "fuzz"
     ids=lambda path: path.name,
 )
 def test_kernels_compile_clean_and_alone(compiler: str, path: Path, tmp_path: Path) -> None:
-    assert "Python.h" not in path.read_text()
-    subprocess.run(
-        [compiler, "-std=c11", *STRICT, *FLAGS, "-c", "-o", str(tmp_path / "k.o"), str(path)],
-        check=True,
-    )
+    check_alone(compiler, path, tmp_path)
 
 
 def _build(compiler: str, program: Path, *sources: Path) -> None:
@@ -45,10 +40,10 @@ def _build(compiler: str, program: Path, *sources: Path) -> None:
 def test_a_filter_is_made_and_put_in_force_without_python(compiler: str, tmp_path: Path) -> None:
     program = tmp_path / "seccomp_harness"
     _build(compiler, program, HARNESS / "seccomp_harness.c")
-    assert _run(program) == "ok\n"
+    assert run(program) == "ok\n"
 
 
 def test_random_programs_and_policies(compiler: str, tmp_path: Path) -> None:
     program = tmp_path / "seccomp_fuzz"
     _build(compiler, program, HARNESS / "fuzz_driver.c", FUZZ / "seccomp_fuzz.c")
-    assert _run(program, "5000") == "ok\n"
+    assert run(program, "5000") == "ok\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from native.support import HARNESS, KERNELS, STRICT
-from native.test_kernels import ADDRESS, FLAGS, _run
+from native.kernel_programs import ADDRESS, build, check_alone, run
+from native.support import HARNESS, KERNELS
 
 pytestmark = [
     pytest.mark.c_only,
@@ -30,21 +29,7 @@ SOURCES = sorted(
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_the_kernels_compile_clean_and_alone(compiler: str, tmp_path: Path, source: Path) -> None:
-    assert "Python.h" not in source.read_text()
-    subprocess.run(
-        [
-            compiler,
-            "-std=c11",
-            *STRICT,
-            *FLAGS,
-            f"-I{KERNELS.parent / 'worker'}",
-            "-c",
-            "-o",
-            str(tmp_path / "k.o"),
-            str(source),
-        ],
-        check=True,
-    )
+    check_alone(compiler, source, tmp_path, f"-I{KERNELS.parent / 'worker'}")
 
 
 # Not ThreadSanitizer: it takes the new process for this one, whose memory it shares.
@@ -54,12 +39,5 @@ def test_the_kernels_compile_clean_and_alone(compiler: str, tmp_path: Path, sour
 def test_processes_start_or_say_which_step_failed(
     compiler: str, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    program = tmp_path / "spawn_harness"
-    subprocess.run(
-        [
-            *(compiler, "-std=gnu11", *STRICT, *FLAGS, *flags, "-o", str(program)),
-            *(str(HARNESS / "spawn_harness.c"), str(SPAWN), "-pthread"),
-        ],
-        check=True,
-    )
-    assert _run(program) == "ok\n"
+    program = build(compiler, tmp_path, HARNESS / "spawn_harness.c", [SPAWN], flags)
+    assert run(program) == "ok\n"
