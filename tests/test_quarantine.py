@@ -130,6 +130,19 @@ async def test_the_ladder_from_the_threshold_to_quarantine(
     await registry.unload_all()
 
 
+async def test_what_is_being_unmounted_is_not_counted(
+    forge: Forge, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = forge.registry(violation_threshold=2)
+    await registry.load_plugin(forge.plugin("acme.leak", QUIET))
+    answers = [registry.record_violation("acme.leak", violation()) for _ in range(5)]
+    assert answers == [False, True, False, False, False]
+    assert registry.get_violation_count("acme.leak") == 2
+    await gone(registry, "acme.leak")
+    assert caplog.text.count("violated") == 2
+    assert sum(registry.totals.of("acme.leak").violations.values()) == 2
+
+
 async def test_a_new_version_is_not_in_quarantine(forge: Forge) -> None:
     registry = forge.registry(violation_threshold=1)
     await registry.load_plugin(forge.plugin("acme.leak", QUIET))

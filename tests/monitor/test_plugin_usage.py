@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pluginapi import PluginRegistry
+from pluginapi import PluginRegistry, ResourceLimits
 from pluginapi.limits import ViolationType
 from pluginapi.monitor import PluginMetrics, ResourceMonitor
 from pluginapi.monitor.rates import Rates
@@ -231,6 +231,27 @@ async def test_files_in_memory_count(doer: Doer, manager: PluginProcessManager) 
     assert usage.group_memory_bytes is not None
     assert usage.group_cpu_ns is not None
     assert usage.group_tasks is not None
+
+
+async def test_what_hovers_around_its_limit_is_not_told_as_below_it(
+    doer: Doer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """20 is the limit; from 19 on it is below it."""
+    caplog.set_level("INFO", "pluginapi.registry")
+    doer.registry._state.loaded[doer.name].limits = ResourceLimits(max_file_descriptors=20)
+    await doer.do("kept += [open('/dev/null') for _ in range(21)]")
+
+    async def close_to(count: int) -> tuple[int, bool]:
+        await doer.do(f"del kept[{count}:]")
+        process = doer.registry.loader.processes.get(doer.name)
+        assert process is not None
+        doer.registry.measure()
+        doer.registry._over = (process,)
+        return len(doer.registry.exceeded()), "below max_file_descriptors again" in caplog.text
+
+    assert [await close_to(count) for count in (21, 20, 19, 18)] == [
+        *((1, False), (0, False), (0, False), (0, True)),
+    ]
 
 
 async def test_a_monitor_unmounts_what_leaks(doer: Doer) -> None:

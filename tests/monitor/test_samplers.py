@@ -180,10 +180,13 @@ def test_connections_are_counted_and_what_listens_is_not(
     count("kept.append(socket.create_connection(server.getsockname()))")
     count("kept.append(socket.create_connection(server6.getsockname()[:2]))")
     count("kept.append(server.accept()[0])")
+    count("kept.append(open('/dev/null'))")
+    # A connection in the place of a file.
+    count("kept.pop().close(); kept.append(socket.create_connection(server.getsockname()))")
     # What was closed here waits for the other side, and is nobody's.
     count("kept.pop().close()")
     count("[each.close() for each in kept]")
-    assert counts == [0, 0, 0, 1, 2, 3, 2, 0]
+    assert counts == [0, 0, 0, 1, 2, 3, 3, 4, 3, 0]
 
 
 @pytest.mark.parametrize("kind", ["native", "lean"])
@@ -206,7 +209,9 @@ def test_connections_of_many_are_asked_for_once(kind: str, program: Program) -> 
     # As many descriptors as before, and another connection.
     count("ends.pop().close(); ends.append(socket.create_connection(server.getsockname()))")
     count("os.dup2(ends[0].fileno(), kept[0].fileno())")
-    assert counts == [5, 10, 9, 9, 9]
+    # A connection in the place of a file.
+    count("kept[1].close(); ends.append(socket.create_connection(server.getsockname()))")
+    assert counts == [5, 10, 9, 9, 9, 10]
     sampler.close()
 
 
