@@ -8,6 +8,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from pluginapi.errors import PluginError, PluginProcessError, UnsupportedPlatform
@@ -82,6 +83,9 @@ class PluginProcessManager:
         self.sampler: ProcessSampler = open_sampler()
         self._supervisor = Supervisor()
         self._cpu_budgets = CpuBudgets(self._supervisor)
+        # For what makes the kernel wait; its thread starts with the first of it.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="pluginapi-memory")
+        self._watchers = Watchers(self.sampler, self._cpu_budgets, self._supervisor, self._executor)
         self._confiner: Confiner | None = None
         self._lock = threading.Lock()
         self._starting = {"native": threading.Lock(), "python": threading.Lock()}
@@ -154,7 +158,7 @@ class PluginProcessManager:
                 supervisor=self._supervisor,
                 budget=budget,
                 hire=lambda: self._hire(kind, made, confined_by),
-                watchers=Watchers(self.sampler, self._cpu_budgets, self._supervisor),
+                watchers=self._watchers,
                 on_gone=self._gone,
             )
         return made
@@ -220,6 +224,7 @@ class PluginProcessManager:
             nursery.close()
         self._cpu_budgets.close()
         self._supervisor.close()
+        self._executor.shutdown(cancel_futures=True)
         for process in processes:
             process.ended(Ended(None, None))
         self.sampler.close()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pluginapi.errors import SandboxError
 from pluginapi.limits import LimitInForce, ResourceLimits, Violation, ViolationType
 from pluginapi.process.cpu_budget import BudgetedCalls, CpuBudgets
 from pluginapi.process.kernel_limits import set_kernel_limits
@@ -15,13 +13,13 @@ from pluginapi.process.measuring import WorkerUsage
 from pluginapi.process.memory_events import MemoryEvents
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from pluginapi.monitor.sampler import ProcessSampler
     from pluginapi.process.child import Worker
     from pluginapi.process.supervisor import Supervisor
 
 __all__ = ["Watchers", "WorkerWatch"]
-
-_log = logging.getLogger("pluginapi.process")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,7 @@ class Watchers:
     sampler: ProcessSampler
     budgets: CpuBudgets
     supervisor: Supervisor
+    executor: Executor
 
 
 class WorkerWatch:
@@ -82,19 +81,16 @@ class WorkerWatch:
         if group is None or self.usage.before.group_memory_bytes is None:
             return
         most = limits.max_heap_bytes
-        try:
-            self._events = MemoryEvents(
-                group,
-                limit=most,
-                used=lambda: self.usage.now().heap_bytes,
-                report=lambda used: self._exceeded(
-                    ViolationType.HEAP_MEMORY, used, most, "memory-event"
-                ),
-                supervisor=watchers.supervisor,
-            )
-        except SandboxError as err:
-            # The monitor sees it too, at its interval; what ends it is set already.
-            _log.warning("the memory of a plugin is looked at by the monitor alone: %s", err)
+        self._events = MemoryEvents(
+            group,
+            limit=most,
+            used=lambda: self.usage.now().heap_bytes,
+            report=lambda used: self._exceeded(
+                ViolationType.HEAP_MEMORY, used, most, "memory-event"
+            ),
+            supervisor=watchers.supervisor,
+            executor=watchers.executor,
+        )
 
     def _exceeded(self, kind: ViolationType, used: int, limit: int, source: str) -> None:
         self._report(Violation.now(kind, used, limit, source))
