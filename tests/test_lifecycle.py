@@ -50,6 +50,7 @@ class OtherRuntime:
         self._call("close")
 
     heap_limit = None
+    heap_account = 0
 
     def on_violation(self, report: Any) -> None:
         pass

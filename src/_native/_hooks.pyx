@@ -7,11 +7,13 @@ itself is in hook_loop.h.
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.stdint cimport UINT64_MAX, uint64_t
+from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.string cimport memset
 
 cimport hook_loop as hk
+from heap_kernel cimport PA_HEAP_ENTRANCE
 from hook_loop cimport hk_counts, hk_entry, hk_meter, hk_plan, hk_run, hk_state
 
 import types

@@ -54,6 +54,7 @@ typedef struct hk_counts {
 typedef struct hk_entry {
     hk_kind kind;
     int deadline;        /* whether a suspension arms a timer */
+    uint32_t account;    /* of kernels/heap: whose memory it is that the handler asks for */
     PyObject *callable;
     PyObject *extra;     /* HK_METHOD: its object. HK_*NAMED: the names. HK_REST: the rest */
     hk_counts *counts;
@@ -122,6 +123,22 @@ struct hk_cold {
 };
 
 static struct hk_cold hk_cold;
+
+/* pa_heap_enter, which is in another module; NULL while nobody's memory is counted. */
+static uint32_t (*hk_heap_enter)(uint32_t);
+
+#define HK_UNCOUNTED UINT32_MAX
+
+/* Let this thread work for a handler's owner; give the answer to hk_work_on afterwards. */
+static inline uint32_t hk_work_for(const hk_entry *entry) {
+    return HK_RARE(hk_heap_enter != NULL) ? hk_heap_enter(entry->account) : HK_UNCOUNTED;
+}
+
+static inline void hk_work_on(uint32_t outer) {
+    if (HK_RARE(outer != HK_UNCOUNTED)) {
+        (void)hk_heap_enter(outer);
+    }
+}
 
 /* Exceptions as one object, whatever the version. */
 static inline PyObject *hk_take_exception(void) {
@@ -483,15 +500,18 @@ static inline Py_ALWAYS_INLINE hk_state hk_loop(PyObject *owner, const hk_plan *
         goto ended;
     }
     for (; index < end; index++) {
+        uint32_t outer;
         entry = &plan->entries[index];
         if (HK_RARE(entry->kind == HK_REST) && timed) {
             run->thread->charged = run->charged;
         }
+        outer = hk_work_for(entry);
         result = hk_enter(entry, run->value);
         if (result != NULL && result != Py_None && HK_RARE(hk_is_awaitable(result))) {
             int suspended;
             result = hk_first_step(run, result, &suspended);
             if (suspended) {
+                hk_work_on(outer);
                 run->yielded = result;
                 run->next = index + 1;
                 if (timed) {
@@ -503,6 +523,7 @@ static inline Py_ALWAYS_INLINE hk_state hk_loop(PyObject *owner, const hk_plan *
                 return HK_SUSPENDED;
             }
         }
+        hk_work_on(outer);
     ended:
         entry->counts->calls++;
         if (timed) {
@@ -658,9 +679,14 @@ static hk_state hk_go_on(PyObject *owner, const hk_plan *plan, hk_run *run, PyOb
 static hk_state hk_send(PyObject *owner, const hk_plan *plan, hk_run *run, PyObject *sent,
                         Py_ssize_t end, PyObject **out) {
     PyObject *result = NULL;
+    PySendResult how;
+    uint32_t outer;
     hk_state state;
     hk_wakes(plan, run);
-    switch (PyIter_Send(run->awaiting, sent, &result)) {
+    outer = hk_work_for(&plan->entries[run->next - 1]);
+    how = PyIter_Send(run->awaiting, sent, &result);
+    hk_work_on(outer);
+    switch (how) {
     case PYGEN_NEXT:
         hk_sleeps(owner, plan, run);
         *out = result;

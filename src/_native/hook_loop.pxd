@@ -1,6 +1,6 @@
 # What _hooks.pyx uses of hook_loop.h and kernels/clock.
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "clock/clock.h" nogil:
     int pa_clock_uses_counter
@@ -43,6 +43,7 @@ cdef extern from "hook_loop.h":
     ctypedef struct hk_entry:
         hk_kind kind
         int deadline
+        uint32_t account
         PyObject *callable
         PyObject *extra
         hk_counts *counts
@@ -85,6 +86,9 @@ cdef extern from "hook_loop.h":
         PyTypeObject *stop
         PyObject *allowed
     hk_cold_table hk_cold
+    uint32_t (*hk_heap_enter)(uint32_t) noexcept nogil
+    uint32_t hk_work_for(const hk_entry *)
+    void hk_work_on(uint32_t)
     object hk_take_exception()
     void hk_put_exception(object)
     void hk_open(hk_run *, object)

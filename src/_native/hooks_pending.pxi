@@ -161,12 +161,15 @@ cdef class PendingCall:
     cdef int abandon(self) except -1:
         """Close the handler that waits; what it raises propagates."""
         cdef Handler handler = self.waiting()
+        cdef uint32_t outer
         handler.counts.calls += 1
         close = getattr(<object>self.run.awaiting, "close", None)
+        outer = hk.hk_work_for(&self.how.entries[self.run.next - 1])
         try:
             if close is not None:
                 close()
         finally:
+            hk.hk_work_on(outer)
             if self.run.timer is not NULL:
                 (<object>self.run.timer).release()
         return 0
@@ -178,19 +181,24 @@ cdef class PendingCall:
         """As `hk_step`, with an exception instead of a value."""
         cdef PyObject *old = self.run.yielded
         cdef PyObject *result = NULL
+        cdef uint32_t outer
         self.run.yielded = NULL
         Py_XDECREF(old)
         steps = <object>self.run.awaiting
+        outer = hk.hk_work_for(&self.how.entries[self.run.next - 1])
         try:
-            if isinstance(error, GeneratorExit):
-                close = getattr(steps, "close", None)
-                if close is not None:
-                    close()
-                raise error
-            throw = getattr(steps, "throw", None)
-            if throw is None:
-                raise error
-            yielded = throw(error)
+            try:
+                if isinstance(error, GeneratorExit):
+                    close = getattr(steps, "close", None)
+                    if close is not None:
+                        close()
+                    raise error
+                throw = getattr(steps, "throw", None)
+                if throw is None:
+                    raise error
+                yielded = throw(error)
+            finally:
+                hk.hk_work_on(outer)
         except StopIteration as stop:
             value = stop.value
             Py_INCREF(value)

@@ -32,6 +32,7 @@ cdef class Handler:
         takes_value: Whether it takes the value itself.
         wrapper: Whether it runs around the handlers after it.
         deadline: Seconds that it may take once it waits; 0 for no limit.
+        account: Number of the `_heap.Account` that its memory counts for; 0 for none.
     """
 
     cdef readonly str hook
@@ -43,6 +44,7 @@ cdef class Handler:
     cdef readonly uint64_t sequence
     cdef readonly double deadline
     cdef readonly bint wrapper
+    cdef uint32_t account
     cdef bint takes_value
     cdef tuple names
     cdef object target
@@ -63,6 +65,7 @@ cdef class Handler:
         bint takes_value=True,
         bint wrapper=False,
         double deadline=0,
+        uint32_t account=0,
     ):
         if len(names) > hk.HK_NAMES_MAX:
             raise ValueError("too many names")
@@ -80,6 +83,7 @@ cdef class Handler:
         self.takes_value = takes_value
         self.wrapper = wrapper
         self.deadline = deadline
+        self.account = account
 
     def counted(self):
         """Return calls, errors, wall time in ns and CPU time in ns, as they are now."""
@@ -105,6 +109,7 @@ cdef class Handler:
         cdef object target = self.target
         entry.counts = &self.counts
         entry.deadline = self.deadline > 0
+        entry.account = self.account
         entry.callable = <PyObject *>target
         entry.extra = NULL
         if self.wrapper:
@@ -437,6 +442,13 @@ cdef extern from "Python.h":
     void PyErr_Fetch(PyObject **, PyObject **, PyObject **)
     void PyErr_Restore(PyObject *, PyObject *, PyObject *)
     void PyErr_SetInterrupt()
+
+
+def count_memory(entrance not None):
+    """Let handlers work for the accounts of their owners, from now on; takes `_heap.entrance`."""
+    hk.hk_heap_enter = <uint32_t (*)(uint32_t) noexcept nogil>PyCapsule_GetPointer(
+        entrance, PA_HEAP_ENTRANCE
+    )
 
 
 def connect(type stop not None, allowed not None):

@@ -83,7 +83,9 @@ class PluginLifecycle:
             async with asyncio.timeout(self.init_timeout):
                 live = await self.loader.start(inspection, config, isolation, hooks=self.hooks)
                 running = RunningPlugin(
-                    live, self._view(inspection.manifest, config), self.hooks.scope(name)
+                    live,
+                    self._view(inspection.manifest, config),
+                    self.hooks.scope(name, heap_account=live.heap_account),
                 )
                 await live.init(running.context)
                 initialized = True

@@ -193,7 +193,11 @@ def limits_in_process(limits: ResourceLimits, heap_limit: int | None) -> tuple[L
         for kind, how, detail in (
             (ViolationType.HEAP_MEMORY, "none", shared)
             if heap_limit is None
-            else (ViolationType.HEAP_MEMORY, "allocator", "beyond it alloc returns NULL"),
+            else (
+                ViolationType.HEAP_MEMORY,
+                "allocator",
+                "beyond it MemoryError, or NULL from alloc",
+            ),
             (ViolationType.CPU_TIME, "hook-clock", "the clock of the thread, read after each call"),
             (ViolationType.THREADS, "none", shared),
             (ViolationType.FILE_DESCRIPTORS, "none", shared),

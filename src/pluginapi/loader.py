@@ -203,7 +203,9 @@ class PluginLoader:
                     abandoned=NativePlugin.close,
                 )
                 return native
-            return await load_python_async(file, manifest)
+            return await load_python_async(
+                file, manifest, max_heap_bytes=self.limits_for(manifest).max_heap_bytes
+            )
         except PluginError as err:
             err.plugin = err.plugin or manifest.name
             raise

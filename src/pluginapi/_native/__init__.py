@@ -19,6 +19,7 @@ _COMPILED: Final = frozenset(
         "_context",
         "_cpu",
         "_ed25519",
+        "_heap",
         "_hooks",
         "_procfs",
         "_pushed",

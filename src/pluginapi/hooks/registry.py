@@ -406,6 +406,7 @@ class HookRegistry:
             how.value,
             wrapper,
             0.0 if deadline is None else _check_deadline(deadline),
+            0 if scope is None else scope.heap_account,
         )
 
         def add(entries: _Entries) -> _Entries:
@@ -549,9 +550,12 @@ class HookRegistry:
         """Tell whether a plugin's handlers are passed over."""
         return owner in self._paused
 
-    def scope(self, owner: str) -> HookScope:
-        """Return the view for one plugin, which registers with its name filled in."""
-        return HookScope(self, owner)
+    def scope(self, owner: str, *, heap_account: int = 0) -> HookScope:
+        """Return the view for one plugin, which registers with its name filled in.
+
+        The memory that its handlers ask for counts for ``heap_account``.
+        """
+        return HookScope(self, owner, heap_account)
 
     # Calls by name
 

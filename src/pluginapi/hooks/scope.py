@@ -25,12 +25,14 @@ class HookScope:
 
     Attributes:
         owner: Name of the plugin.
+        heap_account: Number of the account that the memory of its handlers counts for, or 0.
     """
 
-    def __init__(self, registry: HookRegistry, owner: str) -> None:
+    def __init__(self, registry: HookRegistry, owner: str, heap_account: int = 0) -> None:
         self._registry = registry
         self._closed = False
         self.owner = owner
+        self.heap_account = heap_account
 
     def hook(self, name: str) -> Hook[Any, Any]:
         """Return a hook of the host, to see its types or to call it.

@@ -33,6 +33,10 @@ class LivePlugin(Protocol):
     def heap_limit(self) -> int | None:
         """Bytes that it may hold of this process's heap, where that is counted, or None."""
 
+    @property
+    def heap_account(self) -> int:
+        """Number of the `HeapAccount` that its handlers work for, or 0."""
+
     async def init(self, context: PluginContext) -> None:
         """Run the plugin's own initialisation; raises `InitializationError`."""
 

@@ -65,6 +65,7 @@ class IsolatedPlugin:
     """
 
     heap_limit: int | None = None
+    heap_account = 0
 
     def __init__(
         self,

@@ -281,7 +281,10 @@ class NativePlugin:
     Attributes:
         manifest: The manifest that was verified.
         heap_limit: Bytes that it may allocate from the host.
+        heap_account: 0: what it allocates is not the interpreter's.
     """
+
+    heap_account = 0
 
     def __init__(
         self,

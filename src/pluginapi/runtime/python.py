@@ -28,6 +28,7 @@ from pluginapi.metadata.parsing import SOURCE_NAME_PREFIX
 from pluginapi.metadata.python_zip import EntryModule, read_archive
 from pluginapi.monitor.metrics import PluginUsage
 from pluginapi.plugin import MANIFEST_ATTRIBUTE
+from pluginapi.runtime.heap import HeapAccount
 from pluginapi.runtime.python_modules import PluginModules
 from pluginapi.runtime.tasks import run_in_own_task
 from pluginapi.runtime.threads import run_in_daemon_thread
@@ -55,16 +56,24 @@ class PythonPlugin:
 
     Attributes:
         manifest: The verified manifest.
-        heap_limit: Always None: the memory of an in-process Python plugin cannot be told from
-            the host's, so nothing is enforced.
+        heap_limit: Bytes that it may hold of the interpreter's heap, or None where that is not
+            counted, as in a worker.
+        heap_account: Number of the account that its handlers work for; 0 for none.
     """
 
-    heap_limit: int | None = None
-
-    def __init__(self, manifest: PluginManifest, instance: object, modules: PluginModules) -> None:
+    def __init__(
+        self,
+        manifest: PluginManifest,
+        instance: object,
+        modules: PluginModules,
+        heap: HeapAccount | None = None,
+    ) -> None:
         self.manifest = manifest
+        self.heap_limit = None if heap is None else heap.limit
+        self.heap_account = 0 if heap is None else heap.number
         self._instance: object | None = instance
         self._modules = modules
+        self._heap = heap
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -123,14 +132,19 @@ class PythonPlugin:
         return ()
 
     def usage(self, *, now: bool = True) -> PluginUsage:
-        """Return nothing: what it uses cannot be told from what the host does."""
+        """Return what is attributed to the plugin: its heap alone."""
         del now
-        return PluginUsage()
+        heap = self._heap
+        if heap is None:
+            return PluginUsage()
+        return PluginUsage(heap_bytes=heap.used(), heap_peak_bytes=heap.peak())
 
     def close(self) -> None:
         """Forget the instance and all modules of the plugin; a second call does nothing."""
         with self._lock:
             self._instance = None
+        if self._heap is not None:
+            self._heap.close()
         self._modules.close()
 
     async def _call(self, method: str, argument: object | None, error: type[PluginError]) -> None:
@@ -146,11 +160,12 @@ class PythonPlugin:
         name = f"plugin-{self.manifest.name}-{method}"
         try:
             if inspect.iscoroutinefunction(function):
-                await run_in_own_task(function(*arguments), name)
+                result = function(*arguments)
             else:
-                result = await run_in_daemon_thread(function, *arguments, name=name)
-                if inspect.isawaitable(result):
-                    await run_in_own_task(result, name)
+                result = await run_in_daemon_thread(self._run, function, *arguments, name=name)
+            if inspect.isawaitable(result):
+                heap = self._heap
+                await run_in_own_task(result if heap is None else heap.awaited(result), name)
         except asyncio.CancelledError as err:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -162,6 +177,9 @@ class PythonPlugin:
             raise
         except BaseException as err:
             raise self._failed(method, err, error) from err
+
+    def _run(self, function: Callable[..., object], *arguments: object) -> object:
+        return function(*arguments) if self._heap is None else self._heap.call(function, *arguments)
 
     def _failed(self, method: str, err: BaseException, error: type[PluginError]) -> PluginError:
         return error(
@@ -207,8 +225,13 @@ def load_python_as(file: PluginFile, described: Mapping[str, Any]) -> PythonPlug
     return _load(entry, described, PluginModules(described["name"], files))
 
 
-async def load_python_async(file: PluginFile, manifest: PluginManifest) -> PythonPlugin:
+async def load_python_async(
+    file: PluginFile, manifest: PluginManifest, *, max_heap_bytes: int | None = None
+) -> PythonPlugin:
     """Do what `load_python` does in a daemon thread.
+
+    With ``max_heap_bytes``, what the plugin's code holds of the interpreter's heap is counted and
+    bounded, where that can be; see `pluginapi.runtime.heap`.
 
     Cancelling it, as `asyncio.timeout` does, gives up a plugin whose top-level code does not
     return: its modules are forgotten at once, and what the thread still produces is released.
@@ -218,17 +241,21 @@ async def load_python_async(file: PluginFile, manifest: PluginManifest) -> Pytho
     """
     entry, files = await run_in_daemon_thread(_entry, file)
     modules = PluginModules(manifest.name, files)
+    heap = None if max_heap_bytes is None else HeapAccount(manifest.name, max_heap_bytes)
     try:
         return await run_in_daemon_thread(
             _load,
             entry,
             manifest.to_dict(),
             modules,
+            heap,
             name=f"plugin-{manifest.name}-load",
             abandoned=PythonPlugin.close,
         )
     except BaseException:
         modules.close()
+        if heap is not None:
+            heap.close()
         raise
 
 
@@ -247,19 +274,29 @@ def _entry(file: PluginFile) -> tuple[EntryModule, Mapping[str, bytes]]:
     )
 
 
-def _load(entry: EntryModule, described: Mapping[str, Any], modules: PluginModules) -> PythonPlugin:
+def _load(
+    entry: EntryModule,
+    described: Mapping[str, Any],
+    modules: PluginModules,
+    heap: HeapAccount | None = None,
+) -> PythonPlugin:
     name = described["name"]
+    run = _run_plainly if heap is None else heap.call
     try:
         with _Execution(name):
-            module = modules.import_module(entry.name)
+            module = run(modules.import_module, entry.name)
         found: Any = vars(module).get(described["entry"] or "")
         manifest = _identified(found, described, entry.label)
         with _Execution(name):
-            instance = found()
+            instance = run(found)
     except BaseException:
         modules.close()
         raise
-    return PythonPlugin(manifest, instance, modules)
+    return PythonPlugin(manifest, instance, modules, heap)
+
+
+def _run_plainly(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 class _Execution:
