@@ -38,6 +38,7 @@ bench: $(VENV)/bench.group ## Build, then measure against the peers; prints rati
 	$(BIN)/python benchmarks/bench_process.py
 	$(BIN)/python benchmarks/bench_sandbox.py
 	$(BIN)/python benchmarks/bench_monitor.py
+	$(BIN)/python benchmarks/bench_heap.py
 
 # What is written in C alone is the same for every Python: `make test` runs it. Builds come one after
 # the other, since they share what they make; the tests of all versions run at the same time.

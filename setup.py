@@ -196,7 +196,7 @@ setup(
             ),
             native("_context"),
             native("_cpu", "cpu/cpu.c"),
-            native("_heap", "heap/accounts.c", "heap/owned.c"),
+            native("_heap", "heap/accounts.c", "heap/edges.c", "heap/owned.c"),
             native("_hooks", "clock/clock_posix.c"),
             native(
                 "_ed25519",

@@ -102,10 +102,10 @@ cdef class Account:
             kernel.pa_heap_close(self.number)
 
     def usage(self):
-        """Return bytes, the most of them so far, blocks, and requests that were refused."""
+        """Return bytes, the most of them so far, and requests that were refused."""
         cdef kernel.pa_heap_usage now
         kernel.pa_heap_read(self.number, &now)
-        return now.bytes, now.peak, now.blocks, now.refused
+        return now.bytes, now.peak, now.refused
 
     def call(self, function, *args):
         """Call a function on this account's behalf and return what it returns."""

@@ -12,7 +12,6 @@ cdef extern from "heap/accounts.h" nogil:
     ctypedef struct pa_heap_usage:
         int64_t bytes
         int64_t peak
-        int64_t blocks
         uint64_t refused
     uint32_t pa_heap_open(int64_t)
     void pa_heap_close(uint32_t)

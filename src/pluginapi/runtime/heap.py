@@ -93,7 +93,7 @@ class HeapAccount:
 
     def refused(self) -> int:
         """Return how many requests were refused because they went beyond the limit."""
-        return 0 if self._account is None else self._account.usage()[3]
+        return 0 if self._account is None else self._account.usage()[2]
 
     def call(self, function: Callable[[*_Args], _T], *args: *_Args) -> _T:
         """Call a function of the plugin and return what it returns."""

@@ -14,7 +14,6 @@
 typedef struct pa_heap_usage {
     int64_t bytes;    /* of blocks that are held, headers included */
     int64_t peak;     /* the most so far */
-    int64_t blocks;
     uint64_t refused; /* requests beyond the limit */
 } pa_heap_usage;
 
