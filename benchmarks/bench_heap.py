@@ -114,7 +114,7 @@ def patterns() -> int:
     return sum(len(word.sub(r"<\1>", text)) + len(word.findall(text)) for _ in range(25))
 
 
-WORK: tuple[Callable[[], int], ...] = (
+WORK: tuple[Callable[[], float], ...] = (
     objects,
     records,
     texts,
