@@ -109,7 +109,7 @@ lint: $(VENV)/lint.group ## ruff, ruff format, mypy --strict, stubtest, cython-l
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest $(foreach module,_abi _broker _budget _channel _confine _context _cpu _ed25519 _heap _hooks _procfs _pushed _reading _seccomp _sha3 _spawn,pluginapi._native.$(module))
+	$(BIN)/python -m mypy.stubtest $(foreach module,_abi _broker _budget _channel _confine _context _cpu _ed25519 _heap _hooks _procfs _profile _pushed _reading _seccomp _sha3 _spawn,pluginapi._native.$(module))
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src/_native
 
 docs: $(VENV)/docs.group ## Build the documentation into docs/_build/html; warnings are errors

@@ -180,6 +180,7 @@ setup(
                         "confine/plan.c",
                         "confine/privileges.c",
                     ),
+                    native("_profile", "profile/profile.c"),
                     native(
                         "_procfs",
                         "procfs/connections.c",

@@ -168,6 +168,9 @@ CODES: Mapping[str, str] = MappingProxyType(
         # The control socket
         "control.unreachable": "No host answers at a control socket.",
         "control.refused": "A host does not answer what it was asked over its control socket.",
+        # Profiles
+        "profile.failed": "A plugin's process could not be sampled, or the result not be written.",
+        "profile.no_process": "The plugin to profile has no process of its own.",
         # Channels to plugin processes
         "ipc.failed": "The channel to a plugin process failed.",
         "ipc.closed": "The channel was closed by this side.",

@@ -22,6 +22,7 @@ _COMPILED: Final = frozenset(
         "_heap",
         "_hooks",
         "_procfs",
+        "_profile",
         "_pushed",
         "_reading",
         "_seccomp",

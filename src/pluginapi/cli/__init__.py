@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "trust": ("trust", "Keep the encrypted trust list: add, remove, revoke, list, ..."),
     "run": ("running", "Load plugins and run recorded requests through their hooks."),
     "top": ("top", "Show what the plugins of a running host use."),
+    "profile": ("profile", "Draw a flame graph of a running plugin's process."),
     "sandbox": ("sandbox", "Run any program in the sandbox that plugins run in."),
     "demo": ("demo", "Show the main job from key to unload, with three refusals."),
     "doctor": (

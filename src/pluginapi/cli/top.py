@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pluginapi.cli._host import host_options, one_plugin, socket_of
 from pluginapi.cli._output import Output, json_option, printable
 from pluginapi.cli._top_views import (
     HEADINGS,
@@ -22,9 +23,7 @@ from pluginapi.cli._top_views import (
     rows,
     summary,
 )
-from pluginapi.config import HostConfig
 from pluginapi.control.client import ask
-from pluginapi.errors import NotFound
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,20 +39,7 @@ _RATE_SECONDS: Final = 0.3
     "top",
     epilog="Example: pluginapi top --config pluginapi.toml --sort heap",
 )
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The host's pluginapi.toml, which says where its socket is.",
-)
-@click.option(
-    "--socket",
-    "path",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The host's control socket itself.",
-)
+@host_options
 @click.option(
     "--sort",
     type=click.Choice(_ORDERS),
@@ -88,7 +74,7 @@ def top_command(
     The host listens where `control_socket` in section [monitoring] of its pluginapi.toml says, for
     its own user and root. On a terminal, q ends, s sorts by the next column.
     """
-    path = _socket(config_file, path)
+    path = socket_of(config_file, path)
     output = Output(as_json=as_json)
     if once or as_json or not output.is_terminal:
         # Rates are over the time since the host was asked before.
@@ -101,40 +87,11 @@ def top_command(
     return 0
 
 
-def _socket(config_file: Path | None, path: Path | None) -> Path:
-    if (config_file is None) == (path is None):
-        raise click.UsageError("give --config or --socket, and not both.")
-    if path is not None:
-        return path
-    assert config_file is not None  # noqa: S101 - one of the two
-    found = HostConfig.load(config_file).monitoring.control_socket
-    if found is None:
-        raise NotFound(
-            f"{config_file} says of no control socket",
-            code="control.unreachable",
-            hint="set `control_socket` in its section [monitoring], and start the host again",
-        )
-    return found
-
-
-def _one(answer: dict[str, Any], name: str) -> dict[str, Any]:
-    for each in answer["plugins"]:
-        if each["name"] == name:
-            return dict(each)
-    loaded = ", ".join(each["name"] for each in answer["plugins"]) or "none"
-    raise NotFound(
-        f"no plugin {name!r} is loaded in this host",
-        code="registry.not_loaded",
-        plugin=name,
-        hint=f"those are loaded: {loaded}",
-    )
-
-
 def _show_once(
     output: Output, answer: dict[str, Any], sort: str, text: str, plugin: str | None
 ) -> None:
     if plugin is not None:
-        one = _one(answer, plugin)
+        one = one_plugin(answer, plugin)
         output.result({**answer, "plugins": [one]})
         for line in detail(one):
             output.text(line)
@@ -170,7 +127,7 @@ def _drawn(answer: dict[str, Any], sort: str, text: str, plugin: str | None) -> 
     from rich.text import Text  # noqa: PLC0415 - as above
 
     if plugin is not None:
-        one = _one(answer, plugin)
+        one = one_plugin(answer, plugin)
         lines = [Text(printable(line)) for line in detail(one)]
         return Group(*lines, Text(), _table(_HOOK_HEADINGS, hook_rows(one), 1))
     plugins = chosen(answer["plugins"], sort, text)

@@ -50,6 +50,7 @@ def _of(registry: PluginRegistry, info: PluginInfo) -> dict[str, Any]:
         "version": info.version,
         "status": info.status.value,
         "path": str(info.path),
+        "kind": info.manifest.kind.value,
         "limits": {} if info.resource_limits is None else info.resource_limits.to_dict(),
         "limits_in_force": [
             {
