@@ -14,7 +14,7 @@
 
 /* Blocks begin on a page, or just before the next one, as often as elsewhere; nothing is before the
  * former that may be read. */
-static size_t held, failing;
+static size_t held, failing, asked;
 static unsigned turn;
 
 static void *give(void *context, size_t size) {
@@ -22,6 +22,7 @@ static void *give(void *context, size_t size) {
     const size_t shift = shifts[turn++ % (sizeof shifts / sizeof shifts[0])];
     char *memory;
     (void)context;
+    asked = size;
     if (failing != 0 && --failing == 0) {
         return NULL;
     }
@@ -80,6 +81,29 @@ static void check(const unsigned char *at, size_t size, unsigned seed) {
     }
 }
 
+static size_t kept(size_t size) {
+    return size == 0 ? 1 : size;
+}
+
+/* Where a block ends another one may begin: no two have the same address. */
+static void nothing(void) {
+    const uint32_t account = pa_heap_open(0);
+    void *made, *cleared;
+    pa_heap_enter(account);
+    made = pa_owned_allocate(&below, 0);
+    assert(made != NULL && asked > 16);
+    cleared = pa_owned_zeroed(&below, 0, 8);
+    assert(cleared != NULL && asked > 16);
+    made = pa_owned_resize(&below, made, 5);
+    made = pa_owned_resize(&below, made, 0);
+    assert(made != NULL && asked > 16);
+    pa_owned_release(&below, made);
+    pa_owned_release(&below, cleared);
+    pa_heap_enter(0);
+    assert(usage(account).bytes == 0 && held == 0);
+    pa_heap_close(account);
+}
+
 static void blocks_of_two_and_of_nobody(void) {
     enum { BLOCKS = 300, STEPS = 20000 };
     static struct {
@@ -110,21 +134,21 @@ static void blocks_of_two_and_of_nobody(void) {
                 assert(blocks[slot].at[i] == 0);
             }
             blocks[slot].owner = who;
-            bytes[who] += (int64_t)size + 16;
+            bytes[who] += (int64_t)kept(size) + 16;
         } else {
             const uint32_t owner = blocks[slot].owner;
             check(blocks[slot].at, blocks[slot].size, blocks[slot].seed);
             if (step % 3 == 0) {
                 pa_owned_release(&below, blocks[slot].at);
                 blocks[slot].at = NULL;
-                bytes[owner] -= (int64_t)blocks[slot].size + 16;
+                bytes[owner] -= (int64_t)kept(blocks[slot].size) + 16;
                 continue;
             }
             blocks[slot].at = pa_owned_resize(&below, blocks[slot].at, size);
             assert(blocks[slot].at != NULL);
             check(blocks[slot].at, size < blocks[slot].size ? size : blocks[slot].size,
                   blocks[slot].seed);
-            bytes[owner] += (int64_t)size - (int64_t)blocks[slot].size;
+            bytes[owner] += (int64_t)kept(size) - (int64_t)kept(blocks[slot].size);
         }
         blocks[slot].size = size;
         blocks[slot].seed = step;
@@ -236,6 +260,7 @@ static void all_accounts(void) {
 
 int main(void) {
     pa_owned_mark(0x0123456789abcdefull);
+    nothing();
     blocks_of_two_and_of_nobody();
     limits();
     edges();

@@ -10,7 +10,7 @@
 
 typedef struct header {
     uint64_t mark; /* the secret and the block's address, in one */
-    uint64_t word; /* account above PA_HEAP_SHIFT, bytes asked for below */
+    uint64_t word; /* account above PA_HEAP_SHIFT, bytes below, 1 at least */
 } header;
 
 static uint64_t secret;
@@ -47,6 +47,11 @@ static int is_owned(void *block) {
     return address % sizeof(uint64_t) == 0 && header_of(block)->mark == mark_of(block);
 }
 
+/* A block of no bytes would begin where the block below ends, and another one may begin. */
+static inline size_t at_least_one(size_t size) {
+    return size + (size == 0);
+}
+
 static inline void *owned_at(void *base, uint64_t word) {
     void *const block = (char *)base + HEADER;
     header *const made = header_of(block);
@@ -69,7 +74,8 @@ PA_HEAP_APART static void *odd_owned(const pa_heap_below *below, void *base, uin
 }
 
 /* Apart, so that what is asked for on behalf of nobody has no registers to save. */
-PA_HEAP_APART static void *new_owned(const pa_heap_below *below, size_t size, int zero) {
+PA_HEAP_APART static void *new_owned(const pa_heap_below *below, size_t asked, int zero) {
+    const size_t size = at_least_one(asked);
     const uint64_t word = pa_heap_entered | size;
     void *base;
     if (PA_HEAP_RARE(size > SIZE_MASK - HEADER ||
@@ -114,6 +120,7 @@ void *pa_owned_resize(void *context, void *block, size_t size) {
     if (!is_owned(block)) {
         return below->resize(below->context, block, size);
     }
+    size = at_least_one(size);
     word = header_of(block)->word;
     before = (size_t)(word & SIZE_MASK);
     /* Once the block below is another one there is no way back. */
