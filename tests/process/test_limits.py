@@ -319,6 +319,7 @@ async def test_in_the_hosts_process_it_is_told_what_nothing_keeps(
     name = await registry.load_plugin(forge.plugin("acme.guest", DOER, top_level=IMPORTS))
     found = {each.resource: each.mechanism for each in registry.get_limits_in_force(name)}
     assert found.pop(ViolationType.CPU_TIME) == "hook-clock"
+    assert found.pop(ViolationType.HEAP_MEMORY) == "allocator"
     assert set(found.values()) == {"none"}
     await registry.unload_all()
 
