@@ -119,6 +119,7 @@ def test_metrics_are_json_representable() -> None:
         "pid": None,
         "uptime_seconds": None,
         "restarts": None,
+        "thread_refusals": None,
         "hooks": [],
     }
 

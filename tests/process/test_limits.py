@@ -21,6 +21,7 @@ from pluginapi.process import (
     ProcessState,
 )
 from pluginapi.sandbox.cgroups import CgroupConfig
+from pluginapi.sandbox.cgroups.hierarchy import read_layout
 from pluginapi.sandbox.config import FilesystemConfig, SandboxConfig
 from process.conftest import SLOWER
 from support import Forge
@@ -179,7 +180,9 @@ async def test_a_plugin_that_may_have_next_to_none_can_be_loaded(
 
 @pytest.mark.vm
 @pytest.mark.parametrize("sandbox", ["sandbox"], indirect=True)
-async def test_threads_end_exactly_at_the_limit(doer: Doer) -> None:
+async def test_threads_end_exactly_at_the_limit(
+    doer: Doer, caplog: pytest.LogCaptureFixture
+) -> None:
     start = "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
     for _ in range(3):
         await doer.do(start)
@@ -189,6 +192,15 @@ async def test_threads_end_exactly_at_the_limit(doer: Doer) -> None:
     with pytest.raises(HookError, match="unavailable"):
         await doer.do("os.fork() or os._exit(0)")
     assert await doer.do("answer = 'well'") == "well"
+    # The limit was kept: no violation, but it can be seen.
+    metrics = doer.registry.get_plugin_metrics(doer.name)
+    assert (metrics.thread_refusals, metrics.violation_count) == (2, 0)
+    if read_layout().of("pids").version == 2:
+        told = "acme.doer was refused a thread or process"
+        deadline = time.monotonic() + 10 * SLOWER
+        while told not in caplog.text and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert told in caplog.text
 
 
 async def test_memory_ends_in_an_error_that_the_plugin_survives(doer: Doer) -> None:

@@ -36,6 +36,8 @@ class PluginUsage:
         pid: Its process id.
         uptime_seconds: How long its process has run.
         restarts: How often its process was started again.
+        thread_refusals: How often the kernel refused its present process a thread or another
+            process.
     """
 
     heap_bytes: int | None = None
@@ -48,6 +50,7 @@ class PluginUsage:
     pid: int | None = None
     uptime_seconds: float | None = None
     restarts: int | None = None
+    thread_refusals: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,8 @@ class PluginMetrics:
         pid: Its process id, for messages.
         uptime_seconds: How long its process has run.
         restarts: How often its process was started again since it was loaded.
+        thread_refusals: How often the kernel refused its present process a thread or another
+            process, because it had as many as it may.
         hooks: What its handlers did, by hook.
     """
 
@@ -136,6 +141,7 @@ class PluginMetrics:
     pid: int | None = None
     uptime_seconds: float | None = None
     restarts: int | None = None
+    thread_refusals: int | None = None
     hooks: tuple[HookMetrics, ...] = ()
 
     @classmethod

@@ -64,6 +64,7 @@ def plugin_metrics(
         pid=usage.pid,
         uptime_seconds=usage.uptime_seconds,
         restarts=usage.restarts,
+        thread_refusals=usage.thread_refusals,
         hooks=hooks,
     )
 

@@ -203,6 +203,7 @@ class PluginProcess:
             usage,
             cpu_time_ms=None if not starts else ended + (usage.cpu_time_ms or 0.0),
             restarts=max(0, starts - 1),
+            thread_refusals=None if watch is None else watch.thread_refusals,
         )
 
     def heap_bytes(self) -> int | None:
@@ -494,7 +495,9 @@ class PluginProcess:
     def _begin_to_watch(self, worker: Worker) -> None:
         """Look what the worker uses by itself, and bound what is used besides."""
         try:
-            watch = WorkerWatch(worker, self._plan.limits, self._watchers, self._violated)
+            watch = WorkerWatch(
+                worker, self._plan.limits, self._watchers, self._violated, self._refused
+            )
         except ProcessLookupError:
             # Whatever is asked of it next fails, and says how it ended.
             return
@@ -511,6 +514,16 @@ class PluginProcess:
             _log.warning("plugin %s violated %s", self.name, violation)
         else:
             report(violation)
+
+    def _refused(self, count: int) -> None:
+        limits = self._plan.limits
+        most = "no limit" if limits is None else f"max_threads = {limits.max_threads}"
+        _log.warning(
+            "plugin %s was refused a thread or process %d times: it has as many as it may (%s)",
+            self.name,
+            count,
+            most,
+        )
 
     def _initialize(self, worker: Worker) -> Initialize:
         message = self._plan.initialize

@@ -144,6 +144,23 @@ class Cgroup:
         os.pread(fd, 4096, 0)
         return fd, False
 
+    def open_task_events(self) -> tuple[int, bool]:
+        """Open ``pids.events``, which counts the threads and processes that were refused.
+
+        Returns the descriptor, and whether it tells of a change, by EPOLLPRI: version 2.
+
+        Raises:
+            SandboxError: With code ``sandbox.cgroup_failed`` when nothing bounds its processes.
+        """
+        directory = self._v1.get("pids", self._unified)
+        if directory is None:
+            raise self._failed("nothing here bounds its processes")
+        try:
+            fd = os.open(directory / "pids.events", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as err:
+            raise self._failed(f"its pids.events cannot be opened: {err.strerror}") from err
+        return fd, "pids" not in self._v1
+
     def lift_high_memory(self) -> None:
         """Lift the bound that `open_memory_events` has set in version 2; nothing in version 1.
 
