@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +20,10 @@ from pluginapi.cli.profile import profile_command
 from pluginapi.control.answers import snapshot
 from pluginapi.control.server import ControlServer
 from pluginapi.errors import PluginError
+from pluginapi.process import PluginProcessManager, ProcessSettings
 from pluginapi.profiling.native_process import sample_native
 from pluginapi.profiling.python_process import sample_python
+from pluginapi.sandbox.config import FilesystemConfig, SandboxConfig
 from support import Forge
 
 BUSY = """
@@ -97,6 +100,27 @@ async def test_a_native_plugin_is_profiled(registry: PluginRegistry, tmp_path: P
     assert found["busy_inner"]["own"] > found["all"]["samples"] / 2
     assert found["busy_outer"]["total"] > found["all"]["samples"] / 2
     assert "on_shout (busy.so);busy_outer (busy.so);busy_inner (busy.so) " in target.read_text()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="the registry's sandbox is root's here")
+async def test_a_confined_plugin_is_profiled(tmp_path: Path) -> None:
+    # Below /tmp sandboxes have files of their own.
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="pluginapi-") as directory:
+        shared = Path(directory)
+        shared.chmod(0o755)
+        forge = Forge(shared)
+        files = FilesystemConfig(read_only_paths=(str(shared),))
+        with PluginProcessManager(
+            ProcessSettings(), sandbox=SandboxConfig(filesystem=files)
+        ) as manager:
+            registry = forge.registry()
+            registry.loader._processes = manager
+            await registry.load_plugin(forge.plugin("acme.python", BUSY), isolation="process")
+            command = ("acme.python", "--json", "--output", str(tmp_path / "confined.svg"))
+            result = await profiled(registry, tmp_path, *command)
+            await registry.unload_all()
+    assert result.exit_code == 0, result.output
+    assert any(name.endswith("busy_inner") for name in functions(result))
 
 
 async def test_what_has_no_process_says_so(registry: PluginRegistry, tmp_path: Path) -> None:

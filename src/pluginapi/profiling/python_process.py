@@ -55,7 +55,9 @@ def sample_python(pid: int, seconds: float, rate: int, *, pause: bool = True) ->
             raise _failed(pid, "py-spy does not end") from err
         if done.returncode != 0 or not output.exists():
             lines = done.stderr.strip().splitlines()
-            raise _failed(pid, lines[-1] if lines else f"py-spy ended with {done.returncode}")
+            # What went wrong comes first; where in py-spy, after it.
+            why = next((line for line in lines if line.startswith("Error")), None)
+            raise _failed(pid, why or (lines or [f"py-spy ended with {done.returncode}"])[-1])
         if output.stat().st_size > _MOST_BYTES:
             raise _failed(pid, f"its stacks take more than {_MOST_BYTES >> 20} MiB")
         return parse_collapsed(output.read_text("utf-8", "backslashreplace"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -75,11 +76,20 @@ def is_privileged() -> bool:
 
 @cache
 def python_paths() -> tuple[str, ...]:
-    """Return the directories from which a Python worker imports."""
+    """Return the directories from which a Python worker imports, and the interpreter's own files.
+
+    Its program and library are running already. Who looks into the process from outside, such as
+    `pluginapi profile`, finds them where the process does.
+    """
     package = Path(__file__).resolve().parents[2]
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     found = [*(sysconfig.get_paths()[name] for name in names), str(package)]
-    real = dict.fromkeys(os.path.realpath(path) for path in found if Path(path).is_dir())
+    if sys.executable:
+        found.append(sys.executable)
+    directory, library = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
+    if sysconfig.get_config_var("Py_ENABLE_SHARED") and directory and library:
+        found.append(str(Path(directory, library)))
+    real = dict.fromkeys(os.path.realpath(path) for path in found if Path(path).exists())
     # One below another of them is there with it.
     return tuple(
         path
